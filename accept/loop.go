@@ -1,0 +1,112 @@
+package accept
+
+import (
+	"context"
+	"errors"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/ringfd/ringfd/fd"
+)
+
+// Loop is the accept loop that embedders want. The zero value is ready to use.
+//
+// An error of class System waits and goes on; one of class Socket goes on at
+// once, but not for ever; one of class Unexpected ends the loop; so does
+// EOPNOTSUPP many times in a row, which says that the socket cannot listen.
+type Loop struct {
+	// MinDelay and MaxDelay bound the wait after a System error: it doubles
+	// from the first to the second and starts anew after a success. Zero means
+	// 5 ms and 5 s (Octez waits 5 s, net/http up to 1 s).
+	MinDelay, MaxDelay time.Duration
+	// SocketBurst is how many Socket errors in a row are retried at once; the
+	// next ones wait as System errors do. Zero means 16.
+	SocketBurst int
+	// OnError, if set, is told of every error that the loop survives and how
+	// long it waits. It is called on the loop's goroutine.
+	OnError func(err *Error, wait time.Duration)
+}
+
+const (
+	defaultMinDelay    = 5 * time.Millisecond
+	defaultMaxDelay    = 5 * time.Second
+	defaultSocketBurst = 16
+)
+
+// Run accepts connections from l and hands each to handle, on this goroutine:
+// handle must not block, and usually starts a goroutine. It returns nil when
+// ctx ends or l is closed, and the *Error that ended it otherwise. It does not
+// close l. A deadline of l ends it with os.ErrDeadlineExceeded.
+func (o Loop) Run(ctx context.Context, l *Listener, handle func(*fd.FD, net.Addr)) error {
+	if o.MinDelay <= 0 {
+		o.MinDelay = defaultMinDelay
+	}
+	if o.MaxDelay <= 0 {
+		o.MaxDelay = defaultMaxDelay
+	}
+	o.MaxDelay = max(o.MaxDelay, o.MinDelay)
+	if o.SocketBurst <= 0 {
+		o.SocketBurst = defaultSocketBurst
+	}
+	var delay time.Duration // of the last wait; 0 after a success
+	inARow := 0             // Socket errors since the last success
+	for {
+		f, addr, err := l.Accept(ctx)
+		if err == nil {
+			delay, inARow = 0, 0
+			handle(f, addr)
+			continue
+		}
+		var e *Error
+		if !errors.As(err, &e) {
+			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		var wait time.Duration
+		switch e.Class {
+		case Socket:
+			inARow++
+			if inARow <= o.SocketBurst {
+				break
+			}
+			if isNotSupported(e) {
+				return &Error{Class: Unexpected, Err: e.Err}
+			}
+			fallthrough
+		case System:
+			delay = min(max(2*delay, o.MinDelay), o.MaxDelay)
+			wait = delay
+		default:
+			return e
+		}
+		if o.OnError != nil {
+			o.OnError(e, wait)
+		}
+		if wait > 0 && !l.sleep(ctx, wait) {
+			return nil
+		}
+	}
+}
+
+// sleep waits for d, or for the end of ctx or of l, and reports whether it was d.
+func (l *Listener) sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-l.closed:
+		return false
+	}
+}
+
+func errnoOf(err error) syscall.Errno {
+	var errno syscall.Errno
+	errors.As(err, &errno)
+	return errno
+}

@@ -1,0 +1,43 @@
+package ringfd
+
+import (
+	"net"
+
+	"github.com/ringfd/ringfd/accept"
+	"github.com/ringfd/ringfd/fd"
+)
+
+// backend is the one contract that the io_uring and the net backend satisfy.
+//
+// The guarantees of a connection are spelled out at fd.Socket, those of a
+// listener at accept.Acceptor. Beyond them:
+//   - socket cannot fail and makes no system call.
+//   - listen leaves nothing open when it fails.
+//   - close ends every call in flight on every socket and listener of the
+//     backend, waits for them, and releases all resources. Sockets made after
+//     it fail to connect with net.ErrClosed.
+//   - nothing logs, panics on input, or starts a goroutine that close does not
+//     stop.
+type backend interface {
+	socket() fd.Socket
+	listen(addr net.Addr, network string, config accept.Config) (accept.Acceptor, error)
+	features() Features
+	stats() Stats
+	close() error
+}
+
+// Stats are counters of a Backend since Open. On Net only Sockets counts.
+type Stats struct {
+	// Sockets and Listeners are open now.
+	Sockets, Listeners int
+	// InFlight is how many requests the kernel holds now.
+	InFlight int
+	// Enters is how many io_uring_enter calls were made, Submitted how many
+	// requests they carried, and Completed how many completions came back.
+	Enters, Submitted, Completed uint64
+	// Wakeups is how often the reaper was woken, Overflows how often the
+	// completion queue was full, Canceled how many requests were cancelled by
+	// nobody here and submitted again, Spins how often BusyPoll found what it
+	// waited for and SpinsLost how often it did not.
+	Wakeups, Overflows, Resubmitted, Spins, SpinsLost uint64
+}

@@ -1,0 +1,150 @@
+package ringfd
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/ringfd/ringfd/accept"
+	"github.com/ringfd/ringfd/fd"
+)
+
+// streamListener is what *net.TCPListener and *net.UnixListener have in common.
+type streamListener interface {
+	net.Listener
+	syscall.Conn
+	SetDeadline(time.Time) error
+	File() (*os.File, error)
+}
+
+// netAcceptor is accept.Acceptor on a net listener. net has one deadline per
+// listener and no contexts: a context that ends sets a past deadline for as
+// long as its Accept takes to return, and Accepts that meet it by chance look
+// at what is theirs and go on.
+type netAcceptor struct {
+	backend *netBackend
+	l       streamListener
+
+	mu       sync.Mutex
+	deadline time.Time // the user's
+	aborting int       // Accepts that a context is ending
+}
+
+func (b *netBackend) listen(addr net.Addr, network string, config accept.Config) (accept.Acceptor, error) {
+	if tcp, ok := addr.(*net.TCPAddr); ok && config.V6Only && network == "tcp" && (tcp.IP == nil || tcp.IP.IsUnspecified() && tcp.IP.To4() == nil) {
+		network = "tcp6"
+	}
+	lc := net.ListenConfig{
+		KeepAlive:       -1,
+		KeepAliveConfig: config.KeepAlive,
+		Control: func(network, address string, c syscall.RawConn) error {
+			if err := beforeBind(c, config); err != nil {
+				return err
+			}
+			if config.Control != nil {
+				return config.Control(network, address, c)
+			}
+			return nil
+		},
+	}
+	l, err := lc.Listen(context.Background(), network, addr.String())
+	if err != nil {
+		return nil, bare(err)
+	}
+	a := &netAcceptor{backend: b, l: l.(streamListener)}
+	if config.Backlog > 0 {
+		if err := control(a.l, func(h uintptr) error { return setBacklog(h, config.Backlog) }); err != nil {
+			_ = l.Close()
+			return nil, err
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		_ = l.Close()
+		return nil, net.ErrClosed
+	}
+	b.listeners[a] = struct{}{}
+	return a, nil
+}
+
+func (a *netAcceptor) Accept(ctx context.Context) (fd.Socket, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		c, err := a.acceptOnce(ctx)
+		if err == nil {
+			s := &netSocket{backend: a.backend, conn: c.(streamConn)}
+			if !a.backend.opened(s) {
+				_ = c.Close()
+				return nil, net.ErrClosed
+			}
+			return s, nil
+		}
+		if err = bare(err); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, err
+		}
+		a.mu.Lock()
+		expired := !a.deadline.IsZero() && !time.Now().Before(a.deadline)
+		a.mu.Unlock()
+		if ctx.Err() == nil && expired {
+			return nil, err
+		}
+	}
+}
+
+func (a *netAcceptor) acceptOnce(ctx context.Context) (net.Conn, error) {
+	if ctx.Done() == nil {
+		return a.l.Accept()
+	}
+	aborted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(aborted)
+		a.mu.Lock()
+		a.aborting++
+		_ = a.l.SetDeadline(time.Unix(1, 0))
+		a.mu.Unlock()
+	})
+	c, err := a.l.Accept()
+	if !stop() {
+		<-aborted
+		a.restoreDeadline()
+	}
+	return c, err
+}
+
+// restoreDeadline undoes the past deadline of a context that ended.
+func (a *netAcceptor) restoreDeadline() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.aborting--
+	if a.aborting <= 0 {
+		_ = a.l.SetDeadline(a.deadline)
+	}
+}
+
+func (a *netAcceptor) SetDeadline(t time.Time) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.deadline = t
+	if a.aborting > 0 {
+		return nil // applied when the last of them has returned
+	}
+	return bare(a.l.SetDeadline(t))
+}
+
+func (a *netAcceptor) Close() error {
+	a.backend.mu.Lock()
+	delete(a.backend.listeners, a)
+	a.backend.mu.Unlock()
+	return bare(a.l.Close())
+}
+
+func (a *netAcceptor) Addr() net.Addr                        { return a.l.Addr() }
+func (a *netAcceptor) SyscallConn() (syscall.RawConn, error) { return a.l.SyscallConn() }
+func (a *netAcceptor) File() (*os.File, error)               { return a.l.File() }

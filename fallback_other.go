@@ -1,0 +1,351 @@
+// "Other" is every case that is not the ring: this backend is compiled on
+// every OS, Linux too, and serves where io_uring is absent, blocked or not
+// wanted. It is the same API and the same behaviour on Go's net package.
+
+package ringfd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/ringfd/ringfd/accept"
+	"github.com/ringfd/ringfd/fd"
+)
+
+// netBackend keeps its open sockets and listeners, to close them with itself.
+type netBackend struct {
+	dial fd.DialConfig
+
+	mu        sync.Mutex
+	closed    bool
+	sockets   map[*netSocket]struct{}
+	listeners map[*netAcceptor]struct{}
+}
+
+func newNetBackend(o Options) *netBackend {
+	return &netBackend{
+		dial:      o.Dial,
+		sockets:   make(map[*netSocket]struct{}),
+		listeners: make(map[*netAcceptor]struct{}),
+	}
+}
+
+func (b *netBackend) features() Features { return 0 }
+
+func (b *netBackend) stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Stats{Sockets: len(b.sockets), Listeners: len(b.listeners)}
+}
+
+func (b *netBackend) close() error {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return net.ErrClosed
+	}
+	b.closed = true
+	sockets, listeners := b.sockets, b.listeners
+	b.sockets, b.listeners = nil, nil
+	b.mu.Unlock()
+	for l := range listeners {
+		_ = l.Close()
+	}
+	for s := range sockets {
+		_ = s.Close()
+	}
+	return nil
+}
+
+func (b *netBackend) socket() fd.Socket { return &netSocket{backend: b} }
+
+// opened registers a socket that has just been connected; false means that the
+// backend is closed.
+func (b *netBackend) opened(s *netSocket) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.sockets[s] = struct{}{}
+	}
+	return !b.closed
+}
+
+func (b *netBackend) forget(s *netSocket) {
+	b.mu.Lock()
+	delete(b.sockets, s)
+	b.mu.Unlock()
+}
+
+// streamConn is what *net.TCPConn and *net.UnixConn have in common.
+type streamConn interface {
+	net.Conn
+	syscall.Conn
+	CloseRead() error
+	CloseWrite() error
+	File() (*os.File, error)
+	SetReadBuffer(int) error
+	SetWriteBuffer(int) error
+}
+
+// netSocket is fd.Socket on a net connection. net itself keeps one reader and
+// one writer apart, queues further ones, and waits in Close for calls in flight.
+type netSocket struct {
+	backend *netBackend
+	conn    streamConn // set before the FD is connected; constant after
+
+	mu            sync.Mutex
+	closed        bool
+	cancelConnect context.CancelFunc // while Connect runs
+	connectDone   chan struct{}
+	readDeadline  time.Time // set before there was a connection
+	writeDeadline time.Time
+}
+
+func (s *netSocket) Connect(ctx context.Context, addr net.Addr) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return net.ErrClosed
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.cancelConnect, s.connectDone = cancel, make(chan struct{})
+	s.mu.Unlock()
+	defer close(s.connectDone)
+
+	conn, err := s.dial(ctx, addr)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancelConnect = nil
+	if err != nil {
+		if s.closed {
+			return net.ErrClosed
+		}
+		return err
+	}
+	if s.closed || !s.backend.opened(s) {
+		_ = conn.Close()
+		return net.ErrClosed
+	}
+	s.conn = conn
+	if !s.readDeadline.IsZero() {
+		_ = conn.SetReadDeadline(s.readDeadline)
+	}
+	if !s.writeDeadline.IsZero() {
+		_ = conn.SetWriteDeadline(s.writeDeadline)
+	}
+	return nil
+}
+
+func (s *netSocket) dial(ctx context.Context, addr net.Addr) (streamConn, error) {
+	config := &s.backend.dial
+	d := net.Dialer{
+		LocalAddr:       config.LocalAddr,
+		KeepAlive:       -1,
+		KeepAliveConfig: config.KeepAlive,
+		Control:         config.Control,
+	}
+	conn, err := d.DialContext(ctx, addr.Network(), addr.String())
+	if err != nil {
+		if ctxErr := ctx.Err(); ctxErr != nil && errnoless(err) {
+			return nil, ctxErr
+		}
+		return nil, bare(err)
+	}
+	c := conn.(streamConn)
+	if config.UserTimeout > 0 {
+		if err := control(c, func(h uintptr) error { return setUserTimeout(h, config.UserTimeout) }); err != nil {
+			_ = c.Close()
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (s *netSocket) Read(p []byte) (int, error) {
+	n, err := s.conn.Read(p)
+	if err != nil {
+		return n, bare(err)
+	}
+	return n, nil
+}
+
+func (s *netSocket) Write(p []byte) (int, error) {
+	n, err := s.conn.Write(p)
+	if err != nil {
+		return n, bare(err)
+	}
+	return n, nil
+}
+
+// buffersPool lends the slices that net.Buffers consumes.
+var buffersPool = sync.Pool{New: func() any { return new(net.Buffers) }}
+
+func (s *netSocket) Writev(buffers [][]byte) (int64, error) {
+	lent := buffersPool.Get().(*net.Buffers)
+	whole := append((*lent)[:0], buffers...)
+	*lent = whole
+	n, err := lent.WriteTo(s.conn)
+	clear(whole)
+	*lent = whole[:0]
+	buffersPool.Put(lent)
+	if err != nil {
+		return n, bare(err)
+	}
+	return n, nil
+}
+
+func (s *netSocket) CloseRead() error  { return bare(s.conn.CloseRead()) }
+func (s *netSocket) CloseWrite() error { return bare(s.conn.CloseWrite()) }
+
+func (s *netSocket) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	conn, cancel, done := s.conn, s.cancelConnect, s.connectDone
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel()
+		<-done
+	}
+	if conn == nil {
+		return nil
+	}
+	s.backend.forget(s)
+	if err := bare(conn.Close()); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+func (s *netSocket) LocalAddr() net.Addr {
+	if c := s.connected(); c != nil {
+		return c.LocalAddr()
+	}
+	return nil
+}
+
+func (s *netSocket) RemoteAddr() net.Addr {
+	if c := s.connected(); c != nil {
+		return c.RemoteAddr()
+	}
+	return nil
+}
+
+func (s *netSocket) connected() streamConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn
+}
+
+func (s *netSocket) SetReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return net.ErrClosed
+	case s.conn == nil:
+		s.readDeadline = t
+		return nil
+	}
+	return bare(s.conn.SetReadDeadline(t))
+}
+
+func (s *netSocket) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return net.ErrClosed
+	case s.conn == nil:
+		s.writeDeadline = t
+		return nil
+	}
+	return bare(s.conn.SetWriteDeadline(t))
+}
+
+func (s *netSocket) SyscallConn() (syscall.RawConn, error) { return s.conn.SyscallConn() }
+func (s *netSocket) File() (*os.File, error)               { return s.conn.File() }
+func (s *netSocket) SetReadBuffer(bytes int) error         { return bare(s.conn.SetReadBuffer(bytes)) }
+func (s *netSocket) SetWriteBuffer(bytes int) error        { return bare(s.conn.SetWriteBuffer(bytes)) }
+
+func (s *netSocket) SetLinger(seconds int) error {
+	return s.tcp(func(c *net.TCPConn) error { return c.SetLinger(seconds) })
+}
+
+func (s *netSocket) SetNoDelay(on bool) error {
+	return s.tcp(func(c *net.TCPConn) error { return c.SetNoDelay(on) })
+}
+
+func (s *netSocket) SetKeepAliveConfig(config net.KeepAliveConfig) error {
+	return s.tcp(func(c *net.TCPConn) error { return c.SetKeepAliveConfig(config) })
+}
+
+func (s *netSocket) MultipathTCP() (bool, error) {
+	var on bool
+	err := s.tcp(func(c *net.TCPConn) (err error) {
+		on, err = c.MultipathTCP()
+		return err
+	})
+	return on, err
+}
+
+func (s *netSocket) tcp(set func(*net.TCPConn) error) error {
+	c, ok := s.conn.(*net.TCPConn)
+	if !ok {
+		return os.NewSyscallError("setsockopt", syscall.EOPNOTSUPP)
+	}
+	return bare(set(c))
+}
+
+// bare takes off the wrapping that net puts around an error, so that both
+// backends report the same.
+func bare(err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	if errors.Is(err, net.ErrClosed) {
+		return net.ErrClosed
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return os.ErrDeadlineExceeded
+	}
+	var syscallErr *os.SyscallError
+	if errors.As(err, &syscallErr) {
+		return syscallErr
+	}
+	var opErr *net.OpError
+	if errors.As(err, &opErr) {
+		return opErr.Err
+	}
+	return err
+}
+
+// errnoless reports an error that no system call gave.
+func errnoless(err error) bool {
+	var errno syscall.Errno
+	return !errors.As(err, &errno)
+}
+
+// control runs f on the descriptor or handle of c.
+func control(c syscall.Conn, f func(handle uintptr) error) error {
+	rc, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := rc.Control(func(h uintptr) { inner = f(h) }); err != nil {
+		return err
+	}
+	return inner
+}

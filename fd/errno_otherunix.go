@@ -1,0 +1,7 @@
+//go:build unix && !darwin
+
+package fd
+
+import "syscall"
+
+var lostErrnosOfOS []syscall.Errno

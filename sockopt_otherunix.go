@@ -1,0 +1,7 @@
+//go:build unix && !linux && !freebsd
+
+package ringfd
+
+import "syscall"
+
+const soReusePort = syscall.SO_REUSEPORT

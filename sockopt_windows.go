@@ -1,0 +1,18 @@
+package ringfd
+
+import (
+	"errors"
+	"syscall"
+
+	"github.com/ringfd/ringfd/accept"
+)
+
+func beforeBind(_ syscall.RawConn, config accept.Config) error {
+	if config.ReusePort {
+		return errors.New("windows has no SO_REUSEPORT: set ReusePort to false")
+	}
+	return nil
+}
+
+// setBacklog does nothing: Windows does not change the backlog of a listening socket.
+func setBacklog(uintptr, int) error { return nil }
