@@ -14,7 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ringfd/ringfd/accept"
 	"github.com/ringfd/ringfd/fd"
 )
 
