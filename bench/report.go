@@ -1,0 +1,207 @@
+package bench
+
+import (
+	"runtime"
+	"runtime/debug"
+	"time"
+)
+
+// Report is all that Run found out: what was run where, every round, and the
+// statistics made from the rounds.
+type Report struct {
+	Started  time.Time `json:"started"`
+	Took     float64   `json:"took_seconds"`
+	Machine  Machine   `json:"machine"`
+	Go       string    `json:"go"`
+	Commit   string    `json:"commit"`
+	Settings Settings  `json:"settings"`
+	Targets  []Target  `json:"targets"`
+	// Auto says what a user gets who forces nothing.
+	Auto Choice `json:"auto"`
+	// Choices say, by target, what runs, or why it cannot.
+	Choices map[string]Choice `json:"choices"`
+	Cells   []CellReport      `json:"cells"`
+	// Interrupted says that the rounds are not complete.
+	Interrupted bool `json:"interrupted,omitempty"`
+}
+
+// Settings are the flags of a run.
+type Settings struct {
+	Rounds   int           `json:"rounds"`
+	Warmup   time.Duration `json:"warmup_ns"`
+	Window   time.Duration `json:"window_ns"`
+	Syscalls bool          `json:"syscalls"`
+	Args     []string      `json:"args,omitempty"`
+}
+
+// Choice is a backend and why it is used, or why it cannot be.
+type Choice struct {
+	Kind  string `json:"kind,omitempty"`
+	Why   string `json:"why,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+// CellReport is the outcome of one cell.
+type CellReport struct {
+	Cell Cell `json:"cell"`
+	// Unpinned says why a cell that was to be pinned was not.
+	Unpinned string         `json:"unpinned,omitempty"`
+	Rounds   []Round        `json:"rounds"`
+	Syscalls []SyscallRound `json:"syscall_rounds,omitempty"`
+	// Summaries and Comparisons are made from the rounds.
+	Summaries   []Summary    `json:"summaries"`
+	Comparisons []Comparison `json:"comparisons"`
+}
+
+// Round is one timed round of one target.
+type Round struct {
+	Target string `json:"target"`
+	// Pair numbers the rounds of a target; rounds of one pair ran in a row.
+	Pair      int        `json:"pair"`
+	Load      LoadResult `json:"load"`
+	ServerCPU CPU        `json:"server_cpu"`
+	// ServerRead is how many bytes the server counted in the window. It equals
+	// what the generator sent, or the round fails.
+	ServerRead uint64 `json:"server_read_bytes"`
+	// Warmup is how many messages were sent before the window.
+	Warmup uint64 `json:"warmup_messages"`
+}
+
+// SyscallRound is a round in which the server's system calls were counted.
+type SyscallRound struct {
+	Target   string `json:"target"`
+	Calls    uint64 `json:"calls"`
+	Messages uint64 `json:"messages"`
+	// Source is the program that counted.
+	Source string `json:"source,omitempty"`
+	// Error says why there is no count.
+	Error string `json:"error,omitempty"`
+}
+
+// Summary is what the rounds of a target come to.
+type Summary struct {
+	Target  string            `json:"target"`
+	Metrics map[Metric]Spread `json:"metrics"` // per second, or ns
+	// ServerBusy and LoadBusy are the processes' share of one CPU, as medians.
+	ServerBusy float64 `json:"server_busy"`
+	LoadBusy   float64 `json:"load_busy"`
+	// Saturated says that the generator was at the end of its means, and the
+	// server perhaps not: throughput and latency are then the generator's too.
+	Saturated bool `json:"generator_saturated"`
+}
+
+// Comparison sets a target against another: ratios below 1 are good, but for
+// the throughput.
+type Comparison struct {
+	Target   string            `json:"target"`
+	Against  string            `json:"against"`
+	Ratios   map[Metric]Spread `json:"ratios"`
+	Verdicts []Verdict         `json:"verdicts"`
+}
+
+// Verdict says whether a goal was reached.
+type Verdict struct {
+	Goal    Goal    `json:"goal"`
+	Ratio   float64 `json:"ratio"`
+	Reached bool    `json:"reached"`
+}
+
+// saturation is the share of a CPU from which a generator of one thread counts
+// as saturated.
+const saturation = 0.95
+
+// summarize makes Summaries and Comparisons, against the last of the targets.
+func (c *CellReport) summarize(targets []Target) {
+	c.Summaries, c.Comparisons = nil, nil
+	for _, t := range targets {
+		if s, ok := c.summary(t.Name); ok {
+			c.Summaries = append(c.Summaries, s)
+		}
+	}
+	against := targets[len(targets)-1].Name
+	for _, t := range targets[:len(targets)-1] {
+		if comparison, ok := c.compare(t.Name, against); ok {
+			c.Comparisons = append(c.Comparisons, comparison)
+		}
+	}
+}
+
+func (c *CellReport) summary(target string) (Summary, bool) {
+	values := make(map[Metric][]float64)
+	var serverBusy, loadBusy []float64
+	for _, r := range c.Rounds {
+		if r.Target != target {
+			continue
+		}
+		for _, m := range timed {
+			values[m] = append(values[m], m.of(r))
+		}
+		serverBusy = append(serverBusy, r.ServerCPU.Total().Seconds()/r.Load.Wall.Seconds())
+		loadBusy = append(loadBusy, r.Load.CPU.Total().Seconds()/r.Load.Wall.Seconds())
+	}
+	if len(serverBusy) == 0 {
+		return Summary{}, false
+	}
+	s := Summary{Target: target, Metrics: make(map[Metric]Spread)}
+	for m, list := range values {
+		s.Metrics[m] = spreadOf(list)
+	}
+	if perMessage, ok := c.syscallsPerMessage(target); ok {
+		s.Metrics[MetricSyscalls] = spreadOf([]float64{perMessage})
+	}
+	s.ServerBusy, s.LoadBusy = spreadOf(serverBusy).Median, spreadOf(loadBusy).Median
+	s.Saturated = s.LoadBusy >= saturation
+	return s, true
+}
+
+func (c *CellReport) syscallsPerMessage(target string) (float64, bool) {
+	for _, r := range c.Syscalls {
+		if r.Target == target && r.Error == "" && r.Messages > 0 {
+			return float64(r.Calls) / float64(r.Messages), true
+		}
+	}
+	return 0, false
+}
+
+func (c *CellReport) compare(target, against string) (Comparison, bool) {
+	comparison := Comparison{Target: target, Against: against, Ratios: make(map[Metric]Spread)}
+	for _, m := range timed {
+		if ratios := pairRatios(c.Rounds, m, target, against); len(ratios) > 0 {
+			comparison.Ratios[m] = spreadOf(ratios)
+		}
+	}
+	ours, ok := c.syscallsPerMessage(target)
+	theirs, ok2 := c.syscallsPerMessage(against)
+	if ok && ok2 && theirs > 0 {
+		comparison.Ratios[MetricSyscalls] = spreadOf([]float64{ours / theirs})
+	}
+	for _, goal := range c.Cell.Goals {
+		if ratio, ok := comparison.Ratios[goal.Metric]; ok {
+			comparison.Verdicts = append(comparison.Verdicts, Verdict{goal, ratio.Median, ratio.Median <= goal.AtMost})
+		}
+	}
+	return comparison, len(comparison.Ratios) > 0
+}
+
+// commit returns the version control revision that the program was built from.
+func commit() string {
+	info, _ := debug.ReadBuildInfo()
+	settings := make(map[string]string)
+	if info != nil {
+		for _, s := range info.Settings {
+			settings[s.Key] = s.Value
+		}
+	}
+	revision := settings["vcs.revision"]
+	switch {
+	case revision == "" && info != nil && info.Main.Version != "":
+		return info.Main.Version
+	case revision == "":
+		return "unknown"
+	case settings["vcs.modified"] == "true":
+		return revision + " (modified)"
+	}
+	return revision
+}
+
+func goVersion() string { return runtime.Version() }
