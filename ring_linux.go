@@ -1,7 +1,41 @@
 package ringfd
 
-import "errors"
+import (
+	"net"
 
-func newRingBackend(Options) (backend, string, error) {
-	return nil, "", errors.New("not built yet")
+	"github.com/ringfd/ringfd/accept"
+	"github.com/ringfd/ringfd/fd"
+	"github.com/ringfd/ringfd/uring"
+)
+
+// ringBackend is the backend on one parked ring.
+type ringBackend struct {
+	engine *uring.Engine
+	dial   fd.DialConfig
 }
+
+func newRingBackend(o Options) (backend, string, error) {
+	engine, err := uring.New(uring.Config{Without: o.Without, BusyPoll: o.BusyPoll})
+	if err != nil {
+		return nil, "", err
+	}
+	why := "io_uring works here, with " + engine.Features().String()
+	if without := uring.Probe().Found & o.Without; without != 0 {
+		why += "; masked: " + without.String()
+	}
+	return &ringBackend{engine: engine, dial: o.Dial}, why, nil
+}
+
+func (b *ringBackend) socket() fd.Socket { return b.engine.NewSocket(&b.dial) }
+
+func (b *ringBackend) listen(addr net.Addr, network string, config accept.Config) (accept.Acceptor, error) {
+	l, err := b.engine.Listen(addr, network, config)
+	if err != nil {
+		return nil, err // not l: a nil *Listener is no nil Acceptor
+	}
+	return l, nil
+}
+
+func (b *ringBackend) features() Features { return b.engine.Features() }
+func (b *ringBackend) close() error       { return b.engine.Close() }
+func (b *ringBackend) stats() Stats       { return Stats(b.engine.Stats()) }

@@ -1,6 +1,0 @@
-//go:build !linux
-
-package uring
-
-// Cure says what to change so that io_uring becomes available.
-func Cure(error) string { return "use the net backend" }

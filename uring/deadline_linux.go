@@ -1,0 +1,84 @@
+package uring
+
+import (
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// deadline aborts the calls of one direction from a point in time on. Setting
+// it arms a timer of the Go runtime and costs no syscall.
+type deadline struct {
+	mu      sync.Mutex
+	timer   *time.Timer
+	at      time.Time // zero: none
+	expired bool      // the op is aborted
+	stopped bool      // the socket is closed
+}
+
+// set makes o fail with os.ErrDeadlineExceeded from t on; never, for the zero
+// time.
+func (d *deadline) set(e *Engine, o *op, t time.Time) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopped {
+		return net.ErrClosed
+	}
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	d.at = t
+	if !t.IsZero() {
+		wait := time.Until(t)
+		if wait <= 0 {
+			d.expire(e, o)
+			return nil
+		}
+		if d.timer == nil {
+			d.timer = time.AfterFunc(wait, func() { d.fire(e, o) })
+		} else {
+			d.timer.Reset(wait)
+		}
+	}
+	if d.expired {
+		d.expired = false
+		e.allow(o, abortDeadline)
+	}
+	return nil
+}
+
+// fire is the timer's. One that was stopped or set anew too late to know finds
+// that it is not its time.
+func (d *deadline) fire(e *Engine, o *op) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.stopped && !d.at.IsZero() && time.Until(d.at) <= 0 {
+		d.expire(e, o)
+	}
+}
+
+func (d *deadline) expire(e *Engine, o *op) {
+	d.expired = true
+	e.abort(o, abortDeadline, os.ErrDeadlineExceeded)
+}
+
+// stop ends the timer for good.
+func (d *deadline) stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stopped = true
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+}
+
+// SetReadDeadline aborts receives from t on.
+func (s *Socket) SetReadDeadline(t time.Time) error {
+	return s.read.deadline.set(s.engine, &s.read.op, t)
+}
+
+// SetWriteDeadline aborts sends from t on.
+func (s *Socket) SetWriteDeadline(t time.Time) error {
+	return s.write.deadline.set(s.engine, &s.write.op, t)
+}

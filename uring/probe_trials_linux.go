@@ -1,0 +1,212 @@
+package uring
+
+import (
+	"errors"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	acceptMultishot = 1 << 0 // ioprio of accept
+	recvMultishot   = 1 << 1 // ioprio of recv
+
+	sqeBufferSelect = 1 << 5
+	cqeMore         = 1 << 1
+
+	pbufRingMmap = 1 << 0
+	pbufRingInc  = 1 << 1
+
+	probeGroup = 7
+	probeSlots = 8
+)
+
+// pollFirst receives with IORING_RECVSEND_POLL_FIRST; old kernels say EINVAL.
+func (p *prober) pollFirst() error {
+	pair, err := newSocketPair()
+	if err != nil {
+		return err
+	}
+	defer pair.close()
+	if _, err := unix.Write(pair[0], []byte{1}); err != nil {
+		return err
+	}
+	in := make([]byte, 8)
+	c, err := p.ring.do(sqe{
+		opcode: opRecv, fd: int32(pair[1]), addr: address(in), len: length(in), ioprio: recvSendPollFirst,
+	})
+	probeRoots(in)
+	if err != nil {
+		return err
+	}
+	return c.result()
+}
+
+// bufReg is struct io_uring_buf_reg.
+type bufReg struct {
+	ringAddr    uint64
+	ringEntries uint32
+	bgid        uint16
+	flags       uint16
+	_           [3]uint64
+}
+
+// bufferRing registers a ring of provided buffers, and unregisters it.
+func (p *prober) bufferRing(flags uint16) error {
+	mem, err := unix.Mmap(-1, 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return err
+	}
+	defer unix.Munmap(mem)
+	if err := registerBuffers(p.ring, mem, flags); err != nil {
+		return err
+	}
+	return unregisterBuffers(p.ring)
+}
+
+func registerBuffers(r *ring, mem []byte, flags uint16) error {
+	reg := &bufReg{ringAddr: address(mem), ringEntries: probeSlots, bgid: probeGroup, flags: flags}
+	if errno := r.register(registerPbufRing, unsafe.Pointer(reg), 1); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func unregisterBuffers(r *ring) error {
+	if errno := r.register(unregisterPbufRing, unsafe.Pointer(&bufReg{bgid: probeGroup}), 1); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// multishotRecv receives twice with one request into provided buffers.
+func (p *prober) multishotRecv() error {
+	r, err := newRing(probeEntries, 0, 0) // of its own: closing it ends the request
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	page := unix.Getpagesize()
+	mem, err := unix.Mmap(-1, 0, 2*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return err
+	}
+	defer unix.Munmap(mem)
+	if err := registerBuffers(r, mem[:page], 0); err != nil {
+		return err
+	}
+	type buf struct {
+		addr      uint64
+		len       uint32
+		bid, tail uint16
+	}
+	bufs := unsafe.Slice((*buf)(unsafe.Pointer(&mem[0])), probeSlots)
+	const size = 64
+	for i := range bufs {
+		bufs[i].addr, bufs[i].len, bufs[i].bid = address(mem[page+i*size:]), size, uint16(i)
+	}
+	bufs[0].tail = probeSlots // nobody else looks yet
+
+	pair, err := newSocketPair()
+	if err != nil {
+		return err
+	}
+	defer pair.close()
+	if _, err := unix.Write(pair[0], []byte{1}); err != nil {
+		return err
+	}
+	c, err := r.do(sqe{
+		opcode: opRecv, fd: int32(pair[1]), ioprio: recvMultishot, flags: sqeBufferSelect, bufIndex: probeGroup,
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.result(); err != nil {
+		return err
+	}
+	if c.flags&cqeMore == 0 {
+		return errors.New("the request ended after one receive")
+	}
+	_ = unix.Shutdown(pair[1], unix.SHUT_RDWR) // ends the request: its memory is freed after
+	_, err = r.await(0)
+	return err
+}
+
+// multishotAccept accepts on a unix socket and looks for the promise of more.
+func (p *prober) multishotAccept() error {
+	r, err := newRing(probeEntries, 0, 0)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	listener, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(listener)
+	if err := unix.Bind(listener, &unix.SockaddrUnix{}); err != nil { // the kernel picks an abstract name
+		return err
+	}
+	if err := unix.Listen(listener, 1); err != nil {
+		return err
+	}
+	name, err := unix.Getsockname(listener)
+	if err != nil {
+		return err
+	}
+	client, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(client)
+	if err := unix.Connect(client, name); err != nil {
+		return err
+	}
+	c, err := r.do(sqe{opcode: opAccept, fd: int32(listener), ioprio: acceptMultishot, opFlags: unix.SOCK_CLOEXEC})
+	if err != nil {
+		return err
+	}
+	if err := c.result(); err != nil {
+		return err
+	}
+	_ = unix.Close(int(c.res))
+	if c.flags&cqeMore == 0 {
+		return errors.New("the request ended after one connection")
+	}
+	return nil
+}
+
+// napi registers NAPI busy polling of no time at all.
+func (p *prober) napi() error {
+	type napiArg struct {
+		timeout                   uint32
+		preferBusyPoll, opcode, _ uint8
+		_                         uint8
+		_                         uint32
+		_                         uint64
+	}
+	if errno := p.ring.register(registerNAPI, unsafe.Pointer(&napiArg{}), 1); errno != 0 {
+		return errno
+	}
+	_ = p.ring.register(unregisterNAPI, unsafe.Pointer(&napiArg{}), 1)
+	return nil
+}
+
+// syncCancel cancels something that is not there: ENOENT says that it could.
+func (p *prober) syncCancel() error {
+	type syncCancelArg struct {
+		addr    uint64
+		fd      int32
+		flags   uint32
+		timeout [2]int64
+		opcode  uint8
+		_       [7]uint8
+		_       [3]uint64
+	}
+	arg := &syncCancelArg{addr: 1, fd: -1, timeout: [2]int64{-1, -1}}
+	if errno := p.ring.register(registerSyncCancel, unsafe.Pointer(arg), 1); errno != 0 && errno != syscall.ENOENT {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package uring
+
+import (
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ringfd/ringfd/fd"
+)
+
+// Socket is fd.Socket on the parked ring.
+//
+// Each direction has a lock that a call holds from its first request to its
+// last CQE: so one receive and one send are in flight, and who takes both locks
+// after Close has marked the ops knows that the kernel holds nothing any more.
+type Socket struct {
+	engine *Engine
+	dial   *fd.DialConfig
+
+	read, write direction
+
+	// sysfd is constant from connect to close. The data path uses it under a
+	// direction's lock; everything else under use.
+	sysfd int32
+	use   sync.RWMutex // held for writing only to set and to close sysfd
+
+	closed atomic.Bool
+	// Close does not shut the connection down first when the application wants
+	// a reset (SetLinger(0)), or has a duplicate that goes on (File).
+	resets, duplicated atomic.Bool
+
+	addrs  addresses
+	family int
+}
+
+// direction is one half of a socket.
+type direction struct {
+	lock     sync.Mutex
+	op       op
+	deadline deadline
+}
+
+var _ fd.Socket = (*Socket)(nil)
+
+const noFD = -1
+
+// NewSocket returns a socket that Connect will make. It makes no system call.
+func (e *Engine) NewSocket(config *fd.DialConfig) *Socket {
+	return &Socket{engine: e, dial: config, sysfd: noFD}
+}
+
+// open gives s its OS socket, and its ops their slots. sysfd is closed when it
+// fails.
+func (s *Socket) open(sysfd int32, family int) error {
+	e := s.engine
+	e.liveMu.Lock()
+	defer e.liveMu.Unlock()
+	if e.closed || s.closed.Load() {
+		_ = unix.Close(int(sysfd))
+		return net.ErrClosed
+	}
+	if !e.addOp(&s.read.op) {
+		_ = unix.Close(int(sysfd))
+		return os.NewSyscallError("io_uring", syscall.ENFILE)
+	}
+	if !e.addOp(&s.write.op) {
+		e.ops.remove(&s.read.op)
+		_ = unix.Close(int(sysfd))
+		return os.NewSyscallError("io_uring", syscall.ENFILE)
+	}
+	e.sockets[s] = struct{}{}
+	s.use.Lock()
+	s.sysfd, s.family = sysfd, family
+	s.use.Unlock()
+	return nil
+}
+
+func (e *Engine) addOp(o *op) bool {
+	o.wake = make(chan struct{}, 1)
+	return e.ops.add(o)
+}
+
+// Read receives straight into p, which the kernel owns until the CQE.
+func (s *Socket) Read(p []byte) (int, error) {
+	d := &s.read
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	o := &d.op
+	o.buf = p
+	o.sqe = sqe{opcode: opRecv, fd: s.sysfd, addr: address(p), len: length(p)}
+	if o.flags&cqeSockNonEmpty == 0 && s.engine.used.Has(FeaturePollFirst) {
+		o.sqe.ioprio = recvSendPollFirst // the last receive emptied the socket
+	}
+	n, err := s.engine.run(o, true)
+	o.buf = nil
+	switch {
+	case err != nil:
+		return 0, named("read", err)
+	case n > 0:
+		return int(n), nil
+	}
+	// An end of file after our own shutdown is ours.
+	if s.closed.Load() {
+		return 0, net.ErrClosed
+	}
+	return 0, io.EOF
+}
+
+// Write sends p. The kernel retries short sends itself (MSG_WAITALL); what it
+// still leaves, after an abort or on old kernels, is sent by the loop.
+func (s *Socket) Write(p []byte) (int, error) {
+	d := &s.write
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	o := &d.op
+	o.buf = p
+	sent := 0
+	for sent < len(p) {
+		rest := p[sent:]
+		o.sqe = sqe{
+			opcode: opSend, fd: s.sysfd, addr: address(rest), len: length(rest),
+			opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL,
+		}
+		n, err := s.engine.run(o, false)
+		if err != nil {
+			o.buf = nil
+			return sent, named("write", err)
+		}
+		sent += int(n)
+	}
+	o.buf = nil
+	return sent, nil
+}
+
+// CloseRead is shutdown(2) with SHUT_RD.
+func (s *Socket) CloseRead() error { return s.shutdown(unix.SHUT_RD) }
+
+// CloseWrite is shutdown(2) with SHUT_WR.
+func (s *Socket) CloseWrite() error { return s.shutdown(unix.SHUT_WR) }
+
+func (s *Socket) shutdown(how int) error {
+	return s.control("shutdown", func(sysfd int) error { return unix.Shutdown(sysfd, how) })
+}
+
+// control runs f on the descriptor, which Close leaves open meanwhile.
+func (s *Socket) control(name string, f func(sysfd int) error) error {
+	s.use.RLock()
+	defer s.use.RUnlock()
+	if s.closed.Load() {
+		return net.ErrClosed
+	}
+	if s.sysfd == noFD {
+		return os.NewSyscallError(name, syscall.ENOTCONN)
+	}
+	return named(name, f(int(s.sysfd)))
+}
+
+// abortAll marks s closed and ends its calls in flight: mark, shut down,
+// cancel. It does not wait.
+func (s *Socket) abortAll() {
+	s.closed.Store(true)
+	if !s.resets.Load() && !s.duplicated.Load() {
+		s.use.RLock()
+		if s.sysfd != noFD {
+			_ = unix.Shutdown(int(s.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
+		}
+		s.use.RUnlock()
+	}
+	s.read.deadline.stop()
+	s.write.deadline.stop()
+	s.engine.abort(&s.read.op, abortClosed, net.ErrClosed)
+	s.engine.abort(&s.write.op, abortClosed, net.ErrClosed)
+}
+
+// Close ends the calls in flight, waits for their last CQEs, and only then
+// closes the descriptor, through the ring.
+func (s *Socket) Close() error {
+	s.abortAll()
+	s.read.lock.Lock()
+	defer s.read.lock.Unlock()
+	s.write.lock.Lock()
+	defer s.write.lock.Unlock()
+	e := s.engine
+	e.liveMu.Lock()
+	delete(e.sockets, s)
+	e.liveMu.Unlock()
+	s.use.Lock()
+	sysfd := s.sysfd
+	s.sysfd = noFD
+	s.use.Unlock()
+	if sysfd == noFD {
+		return nil // never opened, or closed by another
+	}
+	err := e.closeFD(&s.write.op, sysfd)
+	e.ops.remove(&s.read.op)
+	e.ops.remove(&s.write.op)
+	return err
+}
+
+// closeFD closes a descriptor through the ring, with an op that is idle, or
+// directly when the ring is dead. Reference: close(2); after an error the
+// descriptor is closed all the same.
+func (e *Engine) closeFD(o *op, sysfd int32) error {
+	o.sqe = sqe{opcode: opClose, fd: sysfd}
+	err := e.submit(o) // not run: close must not be repeated
+	if err != nil {
+		return os.NewSyscallError("close", unix.Close(int(sysfd)))
+	}
+	e.wait(o, false)
+	if o.res < 0 {
+		return os.NewSyscallError("close", syscall.Errno(-o.res))
+	}
+	return nil
+}
+
+// named wraps an errno as net does; other errors stay as they are.
+func named(call string, err error) error {
+	if errno, ok := err.(syscall.Errno); ok {
+		return os.NewSyscallError(call, errno)
+	}
+	return err
+}
