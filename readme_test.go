@@ -1,0 +1,104 @@
+package ringfd_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/ringfd/ringfd/uring"
+)
+
+var update = flag.Bool("update", false, "write the table of features into README.md")
+
+// TestReadmeExample runs the first Go block of the README.
+func TestReadmeExample(t *testing.T) {
+	goCommand, err := exec.LookPath("go")
+	if err != nil {
+		t.Skip("needs the go command in the PATH")
+	}
+	file := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(file, []byte(block(t, "README.md", "go")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, backend := range []string{"net", "auto"} {
+		cmd := exec.CommandContext(t.Context(), goCommand, "run", file)
+		cmd.Env = append(os.Environ(), "RINGFD_BACKEND="+backend)
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if want := "hello, connection closed by peer\n"; err != nil || string(out) != want {
+			t.Errorf("backend %s: printed %q, %v, want %q\n%s", backend, out, err, want, &stderr)
+		}
+	}
+}
+
+// TestReadmeFeatures compares the table in the README with that of the engine.
+func TestReadmeFeatures(t *testing.T) {
+	const begin, end = "writes this table -->\n", "<!-- end of features -->"
+	readme := read(t, "README.md")
+	before, rest, found := strings.Cut(readme, begin)
+	got, after, found2 := strings.Cut(rest, end)
+	if !found || !found2 {
+		t.Fatalf("README.md does not have %q and then %q", begin, end)
+	}
+	var want strings.Builder
+	want.WriteString("| feature | Linux | used | what for | without it |\n|---|---|---|---|---|\n")
+	for _, f := range uring.FeatureTable {
+		used := "not yet"
+		if f.Used {
+			used = "yes"
+		}
+		fmt.Fprintf(&want, "| `%s` | %s | %s | %s | %s |\n", f.Name, f.Since, used, f.For, f.Without)
+	}
+	if *update {
+		if err := os.WriteFile("README.md", []byte(before+begin+want.String()+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if got != want.String() {
+		t.Errorf("the table of features is not that of uring.FeatureTable; write it with\n\tgo test -run TestReadmeFeatures -update .")
+	}
+}
+
+// TestSeccompProfile checks that the rule in SECURITY.md allows the three
+// system calls of io_uring and nothing else.
+func TestSeccompProfile(t *testing.T) {
+	var rule struct {
+		Names  []string
+		Action string
+	}
+	if err := json.Unmarshal([]byte(block(t, "SECURITY.md", "json")), &rule); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"io_uring_setup", "io_uring_enter", "io_uring_register"}
+	if !slices.Equal(rule.Names, want) || rule.Action != "SCMP_ACT_ALLOW" {
+		t.Errorf("the rule is %+v, want to allow %v", rule, want)
+	}
+}
+
+// block returns the first block of a language in a Markdown file.
+func block(t *testing.T, file, language string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(read(t, file), "\n```"+language+"\n")
+	code, _, found2 := strings.Cut(rest, "\n```\n")
+	if !found || !found2 {
+		t.Fatalf("%s has no block of %s", file, language)
+	}
+	return code
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
