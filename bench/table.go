@@ -65,7 +65,7 @@ func (r *Report) writeTable(out *strings.Builder) {
 				fmt.Sprintf("%.0f", s.Metrics[MetricThroughput].Median),
 				micros(s.Metrics[MetricP50]), micros(s.Metrics[MetricP99]), micros(s.Metrics[MetricP999]),
 				micros(s.Metrics[MetricCPU]), c.syscallText(s.Target),
-				percent(s.ServerBusy), percent(s.LoadBusy)+when(s.Saturated, " *")))
+				percent(s.ServerBusy), when(s.Saturated, "* ")+percent(s.LoadBusy)))
 		}
 		for _, k := range c.Comparisons {
 			row := table.Row{"", k.Target + "/" + k.Against}
@@ -89,17 +89,18 @@ func when(yes bool, mark string) string {
 	return ""
 }
 
-// ratioText is "0.91 (0.88–0.95)", with a mark where the first target loses.
+// ratioText is the median, with a mark where the first target loses, and below
+// it "0.88–0.95", the extremes.
 func ratioText(m Metric, ratios map[Metric]Spread) string {
 	s, ok := ratios[m]
 	if !ok {
 		return ""
 	}
-	mark := when(m.worse(s.Median), " !")
+	median := when(m.worse(s.Median), "! ") + fmt.Sprintf("%.2f", s.Median)
 	if s.Min == s.Max {
-		return fmt.Sprintf("%.2f%s", s.Median, mark)
+		return median
 	}
-	return fmt.Sprintf("%.2f (%.2f–%.2f)%s", s.Median, s.Min, s.Max, mark)
+	return fmt.Sprintf("%s\n%.2f–%.2f", median, s.Min, s.Max)
 }
 
 func (c *CellReport) syscallText(target string) string {
