@@ -28,13 +28,15 @@ type Engine struct {
 	used     Features
 	busyPoll time.Duration
 
-	mu        sync.Mutex // submission: the SQ, and abort and inFlight of each op
-	pending   uint32     // published requests that no flusher has taken
+	mu        sync.Mutex // submission: the SQ, and the aborts of each op
 	submitted uint64     // requests published since the start
-	dead      error      // the ring is of no more use
+	taken     uint64     // how many of them a flusher has taken on
+	quiet     []quietOp  // those taken on by none yet that post no CQE on success
+	spare     [][]quietOp
+	dead      error // the ring is of no more use
 
 	harvestMu   sync.Mutex // completion: the CQ
-	completed   uint64     // CQEs seen of requests
+	completed   uint64     // requests that ended
 	overflows   atomic.Uint64
 	resubmitted atomic.Uint64
 	enters      atomic.Uint64
@@ -195,9 +197,12 @@ func (e *Engine) submit(o *op) error {
 		e.mu.Unlock()
 		return err
 	}
-	o.gen++
-	o.sqe.userData = userData(o.slot, o.gen)
+	gen := o.gen.Add(1)
+	o.sqe.userData = userData(o.slot, gen)
 	o.state.Store(opSubmitted)
+	if o.sqe.flags&sqeSkipSuccess != 0 {
+		e.quiet = append(e.quiet, quietOp{o, gen})
+	}
 	first := e.push(&o.sqe)
 	e.mu.Unlock()
 	if first {
@@ -212,54 +217,71 @@ func (e *Engine) submit(o *op) error {
 func (e *Engine) lockWithRoom() {
 	e.mu.Lock()
 	for e.ring.full() && e.dead == nil {
-		e.pending = 0
 		e.mu.Unlock()
-		e.enter(e.ring.sqEntries)
+		e.flush()
 		e.mu.Lock()
 	}
 }
 
 // push publishes one request and reports whether it is the first of a batch,
 // which makes the caller the flusher. The submission lock is held, with room.
-func (e *Engine) push(request *sqe) bool {
+func (e *Engine) push(request *sqe) (first bool) {
+	first = e.taken == e.submitted
 	e.ring.push(request)
 	e.submitted++
-	e.pending++
-	return e.pending == 1
+	return first
 }
 
-// flush submits all that is pending and harvests what is done at once.
+// flush submits all that is published and harvests what is done at once.
 func (e *Engine) flush() {
 	e.mu.Lock()
-	n := e.pending
-	e.pending = 0
+	target := e.submitted
+	e.taken = target
+	quiet := e.quiet
+	if len(quiet) > 0 {
+		e.quiet = nil
+		if n := len(e.spare); n > 0 {
+			e.quiet, e.spare = e.spare[n-1], e.spare[:n-1]
+		}
+	}
 	e.mu.Unlock()
-	if n > 0 {
-		e.enter(n)
+	e.enterUpTo(uint32(target))
+	if len(quiet) > 0 {
+		e.harvestMu.Lock()
+		e.harvest(quiet)
+		e.giveBack(quiet)
+		return
 	}
 	// When the lock is taken, its holder goes on until the queue is empty, or
 	// the ring's descriptor wakes the reaper for what comes after.
 	if e.ring.ready() > 0 && e.harvestMu.TryLock() {
-		e.harvest()
+		e.harvest(nil)
 	}
 }
 
-// enter submits n requests. The kernel takes fewer when it lacks memory or
+// giveBack keeps the memory of a list of quiet ops for later flushers.
+func (e *Engine) giveBack(quiet []quietOp) {
+	clear(quiet)
+	e.mu.Lock()
+	e.spare = append(e.spare, quiet[:0])
+	e.mu.Unlock()
+}
+
+// enterUpTo submits the requests that were published before target, whoever
+// published them. The kernel takes fewer at a time when it lacks memory or
 // when the completion queue is full: then there is something to harvest first.
-func (e *Engine) enter(n uint32) {
+func (e *Engine) enterUpTo(target uint32) {
 	for {
+		left := int32(target - e.ring.head())
+		if left <= 0 {
+			return
+		}
 		e.enters.Add(1)
-		done, errno := e.ring.enter(n, 0, 0)
-		n -= min(uint32(done), n)
-		switch errno {
-		case 0:
-			if n == 0 || e.ring.unsubmitted() == 0 {
-				return // another flusher may have taken some of ours
-			}
-		case syscall.EINTR:
+		switch errno := e.ring.enter(uint32(left), 0, 0); errno {
+		case 0, syscall.EINTR:
 		case syscall.EAGAIN, syscall.EBUSY:
 			e.harvestMu.Lock()
-			e.harvest()
+			e.harvest(nil)
 			runtime.Gosched()
 		default:
 			e.die(os.NewSyscallError("io_uring_enter", errno))
@@ -293,7 +315,7 @@ func (e *Engine) reap(conn syscall.RawConn) {
 	_ = conn.Read(func(uintptr) bool {
 		e.wakeups.Add(1)
 		e.harvestMu.Lock() // not TryLock: an event comes once
-		e.harvest()
+		e.harvest(nil)
 		return false // until the file is closed
 	})
 }
@@ -303,10 +325,18 @@ const harvestBatch = 128
 
 // harvest takes every CQE that is there, then wakes those who wait for them:
 // drain first, act after. It is called with harvestMu and lets go of it.
-func (e *Engine) harvest() {
+//
+// The ops of quiet have been submitted by the caller, and their failures posted
+// before that returned. So those that are still waiting when no CQE is left
+// have succeeded.
+func (e *Engine) harvest(quiet []quietOp) {
 	var wake [harvestBatch]*op
 	for {
 		sleepers, more := e.drain(&wake)
+		if !more {
+			sleepers, quiet = e.finishQuiet(quiet, &wake, sleepers)
+			more = len(quiet) > 0
+		}
 		e.harvestMu.Unlock()
 		for _, o := range wake[:sleepers] {
 			o.wake <- struct{}{}
@@ -321,12 +351,38 @@ func (e *Engine) harvest() {
 	}
 }
 
+// quietOp is an op whose request posts no CQE when it succeeds at once.
+type quietOp struct {
+	op  *op
+	gen uint32
+}
+
+// finishQuiet ends the ops of quiet that have not failed, as far as wake has
+// room for those whose waiters sleep, and returns the rest.
+func (e *Engine) finishQuiet(quiet []quietOp, wake *[harvestBatch]*op, sleepers int) (int, []quietOp) {
+	for i, q := range quiet {
+		if sleepers == len(wake) {
+			return sleepers, quiet[i:]
+		}
+		if q.op.gen.Load() != q.gen || q.op.state.Load() == opDone {
+			continue // it failed, and has perhaps been submitted again
+		}
+		e.completed++
+		if q.op.finish(q.op.quietResult, 0) {
+			wake[sleepers] = q.op
+			sleepers++
+		}
+	}
+	return sleepers, nil
+}
+
 // drain takes up to a batch of CQEs and collects the ops whose waiters sleep.
 func (e *Engine) drain(wake *[harvestBatch]*op) (sleepers int, more bool) {
 	r := e.ring
 	n := min(r.ready(), harvestBatch)
 	for i := range n {
 		c := r.peek(i)
+		e.completed++
 		if c.userData&kindMask != kindOp {
 			continue
 		}
@@ -336,7 +392,6 @@ func (e *Engine) drain(wake *[harvestBatch]*op) (sleepers int, more bool) {
 		}
 	}
 	r.advance(n)
-	e.completed += uint64(n)
 	return sleepers, r.ready() > 0 || r.flags()&sqCQOverflow != 0
 }
 
@@ -351,7 +406,7 @@ func (e *Engine) flushOverflow() {
 // the kernel holds back until this thread enters. It does not wait.
 func (e *Engine) getEvents() {
 	e.enters.Add(1)
-	_, _ = e.ring.enter(0, 0, enterGetEvents)
+	_ = e.ring.enter(0, 0, enterGetEvents)
 }
 
 // finish records a CQE and reports whether the waiter sleeps.
@@ -436,7 +491,7 @@ func (e *Engine) abort(o *op, kind abortKind, cause error) {
 	inFlight := (state == opSubmitted || state == opParked) && e.dead == nil
 	if inFlight {
 		// The queue keeps its order, so the request is submitted before this.
-		e.push(&sqe{opcode: opAsyncCancel, addr: userData(o.slot, o.gen), userData: kindCancel})
+		e.push(&sqe{opcode: opAsyncCancel, addr: userData(o.slot, o.gen.Load()), userData: kindCancel})
 	}
 	e.mu.Unlock()
 	if inFlight {

@@ -12,13 +12,14 @@ import (
 type op struct {
 	sqe  sqe // the request; userData is filled in at submission
 	slot uint32
-	gen  uint32 // of the last submission
+	gen  atomic.Uint32 // of the last submission
 
 	// res and flags are those of the CQE, valid once state is done.
-	res   int32
-	flags uint32
-	state atomic.Uint32
-	wake  chan struct{} // one token per parked → done
+	res         int32
+	flags       uint32
+	quietResult int32 // the result of a request that posts no CQE on success
+	state       atomic.Uint32
+	wake        chan struct{} // one token per parked → done
 
 	// Guarded by the engine's submission lock.
 	aborts [abortKinds]error // why this op must not run: it is refused, or cancelled in flight
@@ -32,7 +33,7 @@ type op struct {
 // The states of an op. The waiter moves idle → submitted → parked, whoever
 // harvests the CQE moves to done; the token in wake says that the waiter sleeps.
 const (
-	opIdle uint32 = iota
+	_ uint32 = iota // idle
 	opSubmitted
 	opParked
 	opDone
@@ -98,7 +99,8 @@ func (t *opTable) add(o *op) bool {
 	defer t.mu.Unlock()
 	switch n := len(t.free); {
 	case n > 0:
-		o.slot, o.gen = t.free[n-1].slot, t.free[n-1].gen
+		o.slot = t.free[n-1].slot
+		o.gen.Store(t.free[n-1].gen)
 		t.free = t.free[:n-1]
 	case t.used > slotMask:
 		return false
@@ -120,7 +122,7 @@ func (t *opTable) remove(o *op) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.chunks[o.slot>>chunkBits].Load()[o.slot&(1<<chunkBits-1)].Store(nil)
-	t.free = append(t.free, freeSlot{o.slot, o.gen})
+	t.free = append(t.free, freeSlot{o.slot, o.gen.Load()})
 }
 
 // lookup returns the op that a CQE is for, or nil.
@@ -131,8 +133,7 @@ func (t *opTable) lookup(data uint64) *op {
 		return nil
 	}
 	o := chunk[slot&(1<<chunkBits-1)].Load()
-	// The state is read first: it orders our view of gen after the submission.
-	if o == nil || o.state.Load() == opIdle || o.gen != uint32(data) {
+	if o == nil || o.gen.Load() != uint32(data) {
 		return nil
 	}
 	return o

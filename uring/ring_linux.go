@@ -105,10 +105,10 @@ func (r *ring) push(request *sqe) {
 	atomic.StoreUint32(r.sqTail, r.tail)
 }
 
-// unsubmitted returns how many requests the kernel has not taken yet.
-func (r *ring) unsubmitted() uint32 {
-	return atomic.LoadUint32(r.sqTail) - atomic.LoadUint32(r.sqHead)
-}
+// head returns how many requests the kernel has taken since the start. It moves
+// only after those requests were issued and, where they ended at once, their
+// CQEs posted.
+func (r *ring) head() uint32 { return atomic.LoadUint32(r.sqHead) }
 
 // queued yields the requests that the kernel has not taken yet.
 func (r *ring) queued(yield func(*sqe) bool) {
@@ -131,10 +131,11 @@ func (r *ring) advance(n uint32) { atomic.StoreUint32(r.cqHead, *r.cqHead+n) }
 // flags returns the flags of the submission ring.
 func (r *ring) flags() uint32 { return atomic.LoadUint32(r.sqFlags) }
 
-// enter submits n SQEs. Reference: io_uring_enter(2).
-func (r *ring) enter(n, minComplete, flags uint32) (int, syscall.Errno) {
-	done, _, errno := syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), uintptr(minComplete), uintptr(flags), 0, 0)
-	return int(done), errno
+// enter submits n SQEs; head says how many were taken. Reference:
+// io_uring_enter(2).
+func (r *ring) enter(n, minComplete, flags uint32) syscall.Errno {
+	_, _, errno := syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), uintptr(minComplete), uintptr(flags), 0, 0)
+	return errno
 }
 
 // register is io_uring_register(2).

@@ -1,6 +1,7 @@
 package uring
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -111,14 +112,18 @@ func (s *Socket) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// Write sends p. The kernel retries short sends itself (MSG_WAITALL); what it
-// still leaves, after an abort or on old kernels, is sent by the loop.
+// Write sends p: first without waiting, which posts no CQE when all of it goes
+// at once (the common case, and cheaper by far: nobody is woken for it); what is
+// left, with a request that waits. The kernel retries short sends itself
+// (MSG_WAITALL); what it leaves after an abort or on old kernels is sent by the
+// loop.
 func (s *Socket) Write(p []byte) (int, error) {
 	d := &s.write
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	o := &d.op
 	o.buf = p
+	wait := !s.engine.used.Has(FeatureSkipSuccess)
 	sent := 0
 	for sent < len(p) {
 		rest := p[sent:]
@@ -126,7 +131,11 @@ func (s *Socket) Write(p []byte) (int, error) {
 			opcode: opSend, fd: s.sysfd, addr: address(rest), len: length(rest),
 			opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL,
 		}
-		n, err := s.engine.run(o, false)
+		n, err := s.engine.send(o, wait)
+		if err == errWouldWait {
+			wait = true
+			continue
+		}
 		if err != nil {
 			o.buf = nil
 			return sent, named("write", err)
@@ -135,6 +144,31 @@ func (s *Socket) Write(p []byte) (int, error) {
 	}
 	o.buf = nil
 	return sent, nil
+}
+
+// errWouldWait says that a send that must not wait sent nothing.
+var errWouldWait = errors.New("the send would wait")
+
+// send runs a send or sendmsg request: as it is, or quietly and without
+// waiting.
+func (e *Engine) send(o *op, wait bool) (int32, error) {
+	if wait {
+		return e.run(o, false)
+	}
+	o.sqe.flags |= sqeSkipSuccess
+	o.sqe.opFlags |= unix.MSG_DONTWAIT
+	o.quietResult = int32(o.sqe.len)
+	if err := e.submit(o); err != nil {
+		return 0, err
+	}
+	e.wait(o, false)
+	switch {
+	case o.res > 0:
+		return o.res, nil
+	case o.res == 0, o.res == -int32(syscall.EAGAIN), o.res == -int32(syscall.EINTR), o.res == -int32(syscall.ECANCELED):
+		return 0, errWouldWait
+	}
+	return 0, syscall.Errno(-o.res)
 }
 
 // CloseRead is shutdown(2) with SHUT_RD.

@@ -24,7 +24,7 @@ func (e *Engine) spin(o *op) bool {
 			e.getEvents()
 		}
 		if r.ready() > 0 && e.harvestMu.TryLock() {
-			e.harvest()
+			e.harvest(nil)
 		}
 		if o.state.Load() == opDone {
 			e.spins.Add(1)
