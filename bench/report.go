@@ -18,9 +18,9 @@ type Report struct {
 	Targets  []Target  `json:"targets"`
 	// Auto says what a user gets who forces nothing.
 	Auto Choice `json:"auto"`
-	// Choices say, by target, what runs, or why it cannot.
-	Choices map[string]Choice `json:"choices"`
-	Cells   []CellReport      `json:"cells"`
+	// Choices say what each target that was asked for runs on, or why it cannot.
+	Choices []Choice     `json:"choices"`
+	Cells   []CellReport `json:"cells"`
 	// Interrupted says that the rounds are not complete.
 	Interrupted bool `json:"interrupted,omitempty"`
 }
@@ -36,9 +36,10 @@ type Settings struct {
 
 // Choice is a backend and why it is used, or why it cannot be.
 type Choice struct {
-	Kind  string `json:"kind,omitempty"`
-	Why   string `json:"why,omitempty"`
-	Error string `json:"error,omitempty"`
+	Target string `json:"target"`
+	Kind   string `json:"kind,omitempty"`
+	Why    string `json:"why,omitempty"`
+	Error  string `json:"error,omitempty"`
 }
 
 // CellReport is the outcome of one cell.

@@ -60,7 +60,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	started := time.Now()
 	r.report = &Report{
 		Started: started, Machine: ThisMachine(), Go: goVersion(), Commit: commit(),
-		Settings: c.Settings, Choices: make(map[string]Choice),
+		Settings: c.Settings,
 	}
 	err = r.run(ctx)
 	r.report.Took = time.Since(started).Seconds()
@@ -101,18 +101,18 @@ func (r *runner) choose(ctx context.Context) error {
 	ask := func(t Target) (Choice, error) {
 		s, err := startServer(ctx, r.command(t), serverSpec{Backend: t.Backend, Buffer: 1}, placement{anyCPU, 1})
 		if err != nil {
-			return Choice{Error: err.Error()}, err
+			return Choice{Target: t.Name, Error: err.Error()}, err
 		}
 		_, err = s.stop()
-		return Choice{Kind: string(s.ready.Kind), Why: s.ready.Why}, err
+		return Choice{Target: t.Name, Kind: string(s.ready.Kind), Why: s.ready.Why}, err
 	}
 	var err error
-	if r.report.Auto, err = ask(Target{Backend: ringfd.Auto}); err != nil {
+	if r.report.Auto, err = ask(Target{Name: string(ringfd.Auto), Backend: ringfd.Auto}); err != nil {
 		return err
 	}
 	for _, t := range r.Targets {
 		choice, err := ask(t)
-		r.report.Choices[t.Name] = choice
+		r.report.Choices = append(r.report.Choices, choice)
 		switch {
 		case err == nil:
 			r.report.Targets = append(r.report.Targets, t)

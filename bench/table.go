@@ -35,9 +35,11 @@ func (r *Report) writeHead(out *strings.Builder) {
 	fmt.Fprintf(out, "build    %s, commit %s\n", r.Go, r.Commit)
 	fmt.Fprintf(out, "rounds   %d of %v after %v of warm-up, targets in turns\n", r.Settings.Rounds, r.Settings.Window, r.Settings.Warmup)
 	fmt.Fprintf(out, "auto     chooses %s: %s\n", r.Auto.Kind, r.Auto.Why)
-	for name, choice := range r.Choices {
-		if choice.Error != "" {
-			fmt.Fprintf(out, "missing  %s: %s\n", name, choice.Error)
+	for _, c := range r.Choices {
+		if c.Error != "" {
+			fmt.Fprintf(out, "missing  %s: %s\n", c.Target, c.Error)
+		} else {
+			fmt.Fprintf(out, "target   %s runs on %s: %s\n", c.Target, c.Kind, c.Why)
 		}
 	}
 }
@@ -56,6 +58,9 @@ func (r *Report) writeTable(out *strings.Builder) {
 	for i := range r.Cells {
 		c := &r.Cells[i]
 		t.AppendSeparator()
+		if len(c.Summaries) == 0 {
+			t.AppendRow(table.Row{c.Cell.Name, "no round was completed"})
+		}
 		for n, s := range c.Summaries {
 			row := table.Row{"", s.Target}
 			if n == 0 {

@@ -52,6 +52,9 @@ func (c *benchCommand) Run(ctx context.Context, io stdio) error {
 	} else {
 		printErr = report.WriteText(io.out)
 	}
+	if err == nil && report.Interrupted {
+		err = errors.New("interrupted: the rounds are not complete")
+	}
 	return errors.CombineErrors(err, printErr)
 }
 
