@@ -74,7 +74,7 @@ func (s *Socket) Writev(buffers [][]byte) (int64, error) {
 			opcode: opSendmsg, fd: s.sysfd, addr: uint64(uintptr(unsafe.Pointer(&o.vec.msg))), len: 1,
 			opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL,
 		}
-		n, err := s.engine.run(o, false)
+		n, err := s.ring.run(o, false)
 		if err != nil {
 			return sent, named("writev", err)
 		}

@@ -45,15 +45,15 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 }
 
 func (s *Socket) connect(ctx context.Context, addr net.Addr) error {
-	e, o := s.engine, &s.write.op
+	p, o := s.ring, &s.write.op
 	o.remote = new(rawAddr)
 	defer func() { o.remote = nil }()
 	if err := o.remote.set(addr, s.family); err != nil {
 		return err
 	}
-	defer e.abortOn(ctx, o)()
+	defer p.abortOn(ctx, o)()
 	o.sqe = sqe{opcode: opConnect, fd: s.sysfd, addr: o.remote.address(), off: uint64(o.remote.len)}
-	_, err := e.run(o, false)
+	_, err := p.run(o, false)
 	if err == syscall.EISCONN { // a repeated request found the first one done
 		err = nil
 	}
@@ -62,19 +62,19 @@ func (s *Socket) connect(ctx context.Context, addr net.Addr) error {
 
 // abortOn aborts o when ctx ends. The function it returns stops that, and
 // waits for it where it is under way.
-func (e *Engine) abortOn(ctx context.Context, o *op) (stop func()) {
+func (p *parked) abortOn(ctx context.Context, o *op) (stop func()) {
 	if ctx.Done() == nil {
 		return func() {}
 	}
 	done := make(chan struct{})
 	stopAfter := context.AfterFunc(ctx, func() {
-		e.abort(o, abortContext, ctx.Err())
+		p.abort(o, abortContext, ctx.Err())
 		close(done)
 	})
 	return func() {
 		if !stopAfter() {
 			<-done
-			e.allow(o, abortContext)
+			p.allow(o, abortContext)
 		}
 	}
 }

@@ -19,7 +19,7 @@ type deadline struct {
 
 // set makes o fail with os.ErrDeadlineExceeded from t on; never, for the zero
 // time.
-func (d *deadline) set(e *Engine, o *op, t time.Time) error {
+func (d *deadline) set(p *parked, o *op, t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.stopped {
@@ -32,35 +32,35 @@ func (d *deadline) set(e *Engine, o *op, t time.Time) error {
 	if !t.IsZero() {
 		wait := time.Until(t)
 		if wait <= 0 {
-			d.expire(e, o)
+			d.expire(p, o)
 			return nil
 		}
 		if d.timer == nil {
-			d.timer = time.AfterFunc(wait, func() { d.fire(e, o) })
+			d.timer = time.AfterFunc(wait, func() { d.fire(p, o) })
 		} else {
 			d.timer.Reset(wait)
 		}
 	}
 	if d.expired {
 		d.expired = false
-		e.allow(o, abortDeadline)
+		p.allow(o, abortDeadline)
 	}
 	return nil
 }
 
 // fire is the timer's. One that was stopped or set anew too late to know finds
 // that it is not its time.
-func (d *deadline) fire(e *Engine, o *op) {
+func (d *deadline) fire(p *parked, o *op) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.stopped && !d.at.IsZero() && time.Until(d.at) <= 0 {
-		d.expire(e, o)
+		d.expire(p, o)
 	}
 }
 
-func (d *deadline) expire(e *Engine, o *op) {
+func (d *deadline) expire(p *parked, o *op) {
 	d.expired = true
-	e.abort(o, abortDeadline, os.ErrDeadlineExceeded)
+	p.abort(o, abortDeadline, os.ErrDeadlineExceeded)
 }
 
 // stop ends the timer for good.
@@ -75,10 +75,10 @@ func (d *deadline) stop() {
 
 // SetReadDeadline aborts receives from t on.
 func (s *Socket) SetReadDeadline(t time.Time) error {
-	return s.read.deadline.set(s.engine, &s.read.op, t)
+	return s.read.deadline.set(s.ring, &s.read.op, t)
 }
 
 // SetWriteDeadline aborts sends from t on.
 func (s *Socket) SetWriteDeadline(t time.Time) error {
-	return s.write.deadline.set(s.engine, &s.write.op, t)
+	return s.write.deadline.set(s.ring, &s.write.op, t)
 }

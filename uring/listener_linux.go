@@ -20,6 +20,7 @@ import (
 // Listener is accept.Acceptor on the parked ring.
 type Listener struct {
 	engine *Engine
+	ring   *parked
 	addr   net.Addr
 	unlink string // the path to remove at Close
 
@@ -59,14 +60,14 @@ func (e *Engine) listen(addr net.Addr, family int, v6Only bool, c accept.Config)
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{engine: e, sysfd: int32(sysfd), turn: make(chan struct{}, 1)}
+	l := &Listener{engine: e, ring: e.ring(), sysfd: int32(sysfd), turn: make(chan struct{}, 1)}
 	if err := l.open(addr, family, v6Only, c); err != nil {
 		_ = unix.Close(sysfd)
 		return nil, err
 	}
-	e.liveMu.Lock()
-	defer e.liveMu.Unlock()
-	if e.closed || !e.addOp(&l.op) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed || !l.ring.addOp(&l.op) {
 		_ = unix.Close(sysfd)
 		return nil, net.ErrClosed
 	}
@@ -153,16 +154,16 @@ func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	e, o := l.engine, &l.op
+	p, o := l.ring, &l.op
 	o.remote = new(rawAddr)
 	defer func() { o.remote = nil }()
 	o.remote.len = unix.SizeofSockaddrAny
-	defer e.abortOn(ctx, o)()
+	defer p.abortOn(ctx, o)()
 	o.sqe = sqe{
 		opcode: opAccept, fd: l.sysfd, addr: o.remote.address(),
 		off: uint64(uintptr(unsafe.Pointer(&o.remote.len))), opFlags: unix.SOCK_CLOEXEC,
 	}
-	sysfd, err := e.run(o, false)
+	sysfd, err := p.run(o, false)
 	if err != nil {
 		if l.closed.Load() {
 			return nil, net.ErrClosed
@@ -190,19 +191,19 @@ func (l *Listener) Close() error {
 	}
 	e := l.engine
 	l.deadline.stop()
-	e.abort(&l.op, abortClosed, net.ErrClosed)
+	l.ring.abort(&l.op, abortClosed, net.ErrClosed)
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
-	e.liveMu.Lock()
+	e.mu.Lock()
 	delete(e.listeners, l)
-	e.liveMu.Unlock()
+	e.mu.Unlock()
 	if l.unlink != "" {
 		_ = unix.Unlink(l.unlink)
 	}
 	l.use.Lock()
 	defer l.use.Unlock()
-	err := e.closeFD(&l.op, l.sysfd)
-	e.ops.remove(&l.op)
+	err := l.ring.closeFD(&l.op, l.sysfd)
+	l.ring.ops.remove(&l.op)
 	return err
 }
 
@@ -210,7 +211,7 @@ func (l *Listener) Close() error {
 func (l *Listener) Addr() net.Addr { return l.addr }
 
 // SetDeadline ends accepts from t on.
-func (l *Listener) SetDeadline(t time.Time) error { return l.deadline.set(l.engine, &l.op, t) }
+func (l *Listener) SetDeadline(t time.Time) error { return l.deadline.set(l.ring, &l.op, t) }
 
 func (l *Listener) control(name string, f func(sysfd int) error) error {
 	l.use.RLock()
@@ -226,7 +227,7 @@ func (l *Listener) SyscallConn() (syscall.RawConn, error) {
 	if l.closed.Load() {
 		return nil, net.ErrClosed
 	}
-	return &rawConn{engine: l.engine, control: l.control}, nil
+	return &rawConn{ring: l.ring, control: l.control}, nil
 }
 
 // File duplicates the descriptor. As with net, the path of a unix socket is

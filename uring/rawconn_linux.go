@@ -14,7 +14,7 @@ import (
 // then on the kernel may answer our own requests with EAGAIN too, and waitReady
 // deals with it.
 type rawConn struct {
-	engine      *Engine
+	ring        *parked
 	control     func(name string, f func(sysfd int) error) error
 	read, write *direction
 	nonblock    sync.Once
@@ -22,7 +22,7 @@ type rawConn struct {
 
 // SyscallConn gives access to the descriptor.
 func (s *Socket) SyscallConn() (syscall.RawConn, error) {
-	return &rawConn{engine: s.engine, control: s.control, read: &s.read, write: &s.write}, nil
+	return &rawConn{ring: s.ring, control: s.control, read: &s.read, write: &s.write}, nil
 }
 
 // Control calls f with the descriptor, which stays open meanwhile.
@@ -62,7 +62,7 @@ func (c *rawConn) until(f func(fd uintptr) bool, d *direction, events uint32) er
 		if err != nil || done {
 			return err
 		}
-		if _, err := c.engine.poll(&d.op, int32(sysfd), events, false); err != nil {
+		if _, err := c.ring.poll(&d.op, int32(sysfd), events, false); err != nil {
 			return named("poll", err)
 		}
 	}

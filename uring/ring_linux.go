@@ -134,7 +134,7 @@ func (r *ring) flags() uint32 { return atomic.LoadUint32(r.sqFlags) }
 // enter submits n SQEs; head says how many were taken. Reference:
 // io_uring_enter(2).
 func (r *ring) enter(n, minComplete, flags uint32) syscall.Errno {
-	_, _, errno := syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), uintptr(minComplete), uintptr(flags), 0, 0)
+	_, _, errno := syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), uintptr(minComplete), uintptr(flags), 0, 0)
 	return errno
 }
 

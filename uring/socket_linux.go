@@ -21,6 +21,7 @@ import (
 // after Close has marked the ops knows that the kernel holds nothing any more.
 type Socket struct {
 	engine *Engine
+	ring   *parked
 	dial   *fd.DialConfig
 
 	read, write direction
@@ -52,25 +53,25 @@ const noFD = -1
 
 // NewSocket returns a socket that Connect will make. It makes no system call.
 func (e *Engine) NewSocket(config *fd.DialConfig) *Socket {
-	return &Socket{engine: e, dial: config, sysfd: noFD}
+	return &Socket{engine: e, ring: e.ring(), dial: config, sysfd: noFD}
 }
 
 // open gives s its OS socket, and its ops their slots. sysfd is closed when it
 // fails.
 func (s *Socket) open(sysfd int32, family int) error {
 	e := s.engine
-	e.liveMu.Lock()
-	defer e.liveMu.Unlock()
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.closed || s.closed.Load() {
 		_ = unix.Close(int(sysfd))
 		return net.ErrClosed
 	}
-	if !e.addOp(&s.read.op) {
+	if !s.ring.addOp(&s.read.op) {
 		_ = unix.Close(int(sysfd))
 		return os.NewSyscallError("io_uring", syscall.ENFILE)
 	}
-	if !e.addOp(&s.write.op) {
-		e.ops.remove(&s.read.op)
+	if !s.ring.addOp(&s.write.op) {
+		s.ring.ops.remove(&s.read.op)
 		_ = unix.Close(int(sysfd))
 		return os.NewSyscallError("io_uring", syscall.ENFILE)
 	}
@@ -81,11 +82,6 @@ func (s *Socket) open(sysfd int32, family int) error {
 	return nil
 }
 
-func (e *Engine) addOp(o *op) bool {
-	o.wake = make(chan struct{}, 1)
-	return e.ops.add(o)
-}
-
 // Read receives straight into p, which the kernel owns until the CQE.
 func (s *Socket) Read(p []byte) (int, error) {
 	d := &s.read
@@ -94,10 +90,10 @@ func (s *Socket) Read(p []byte) (int, error) {
 	o := &d.op
 	o.buf = p
 	o.sqe = sqe{opcode: opRecv, fd: s.sysfd, addr: address(p), len: length(p)}
-	if o.flags&cqeSockNonEmpty == 0 && s.engine.used.Has(FeaturePollFirst) {
+	if o.flags&cqeSockNonEmpty == 0 && s.ring.used.Has(FeaturePollFirst) {
 		o.sqe.ioprio = recvSendPollFirst // the last receive emptied the socket
 	}
-	n, err := s.engine.run(o, true)
+	n, err := s.ring.run(o, true)
 	o.buf = nil
 	switch {
 	case err != nil:
@@ -123,7 +119,7 @@ func (s *Socket) Write(p []byte) (int, error) {
 	defer d.lock.Unlock()
 	o := &d.op
 	o.buf = p
-	wait := !s.engine.used.Has(FeatureSkipSuccess)
+	wait := !s.ring.used.Has(FeatureSkipSuccess)
 	sent := 0
 	for sent < len(p) {
 		rest := p[sent:]
@@ -131,7 +127,7 @@ func (s *Socket) Write(p []byte) (int, error) {
 			opcode: opSend, fd: s.sysfd, addr: address(rest), len: length(rest),
 			opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL,
 		}
-		n, err := s.engine.send(o, wait)
+		n, err := s.ring.send(o, wait)
 		if err == errWouldWait {
 			wait = true
 			continue
@@ -151,17 +147,17 @@ var errWouldWait = errors.New("the send would wait")
 
 // send runs a send or sendmsg request: as it is, or quietly and without
 // waiting.
-func (e *Engine) send(o *op, wait bool) (int32, error) {
+func (p *parked) send(o *op, wait bool) (int32, error) {
 	if wait {
-		return e.run(o, false)
+		return p.run(o, false)
 	}
 	o.sqe.flags |= sqeSkipSuccess
 	o.sqe.opFlags |= unix.MSG_DONTWAIT
 	o.quietResult = int32(o.sqe.len)
-	if err := e.submit(o); err != nil {
+	if err := p.submit(o); err != nil {
 		return 0, err
 	}
-	e.wait(o, false)
+	p.wait(o, false)
 	switch {
 	case o.res > 0:
 		return o.res, nil
@@ -207,8 +203,8 @@ func (s *Socket) abortAll() {
 	}
 	s.read.deadline.stop()
 	s.write.deadline.stop()
-	s.engine.abort(&s.read.op, abortClosed, net.ErrClosed)
-	s.engine.abort(&s.write.op, abortClosed, net.ErrClosed)
+	s.ring.abort(&s.read.op, abortClosed, net.ErrClosed)
+	s.ring.abort(&s.write.op, abortClosed, net.ErrClosed)
 }
 
 // Close ends the calls in flight, waits for their last CQEs, and only then
@@ -220,9 +216,9 @@ func (s *Socket) Close() error {
 	s.write.lock.Lock()
 	defer s.write.lock.Unlock()
 	e := s.engine
-	e.liveMu.Lock()
+	e.mu.Lock()
 	delete(e.sockets, s)
-	e.liveMu.Unlock()
+	e.mu.Unlock()
 	s.use.Lock()
 	sysfd := s.sysfd
 	s.sysfd = noFD
@@ -230,22 +226,22 @@ func (s *Socket) Close() error {
 	if sysfd == noFD {
 		return nil // never opened, or closed by another
 	}
-	err := e.closeFD(&s.write.op, sysfd)
-	e.ops.remove(&s.read.op)
-	e.ops.remove(&s.write.op)
+	err := s.ring.closeFD(&s.write.op, sysfd)
+	s.ring.ops.remove(&s.read.op)
+	s.ring.ops.remove(&s.write.op)
 	return err
 }
 
 // closeFD closes a descriptor through the ring, with an op that is idle, or
 // directly when the ring is dead. Reference: close(2); after an error the
 // descriptor is closed all the same.
-func (e *Engine) closeFD(o *op, sysfd int32) error {
+func (p *parked) closeFD(o *op, sysfd int32) error {
 	o.sqe = sqe{opcode: opClose, fd: sysfd}
-	err := e.submit(o) // not run: close must not be repeated
+	err := p.submit(o) // not run: close must not be repeated
 	if err != nil {
 		return os.NewSyscallError("close", unix.Close(int(sysfd)))
 	}
-	e.wait(o, false)
+	p.wait(o, false)
 	if o.res < 0 {
 		return os.NewSyscallError("close", syscall.Errno(-o.res))
 	}
