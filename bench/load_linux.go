@@ -59,7 +59,7 @@ func openGenerator(spec loadSpec) (generator, error) {
 		}
 		l.conns = append(l.conns, epollConn{fd: fd, message: make([]byte, spec.Size), sent: spec.Size, received: spec.Size})
 		// Edge triggered: registered once, no call to change interest later.
-		event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLET, Fd: int32(i)}
+		event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(i)}
 		if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &event); err != nil {
 			return nil, errors.Join(os.NewSyscallError("epoll_ctl", err), l.close())
 		}
@@ -108,7 +108,7 @@ func (l *epollLoad) run(d time.Duration, r *LoadResult, latencies *hdrhistogram.
 			return fmt.Errorf("%w on %d of %d connections", errStalled, l.outstanding, len(l.conns))
 		}
 		for _, event := range l.events[:n] {
-			if err := l.progress(int(event.Fd)); err != nil {
+			if err := l.progress(int(event.Fd), event.Events&unix.EPOLLRDHUP != 0); err != nil {
 				return err
 			}
 		}
@@ -142,8 +142,9 @@ func (l *epollLoad) send(c *epollConn) error {
 }
 
 // progress does what an event of connection i allows. A message that is all
-// there is recorded, and the next one sent.
-func (l *epollLoad) progress(i int) error {
+// there is recorded, and the next one sent. ended says that the peer has sent
+// its last byte.
+func (l *epollLoad) progress(i int, ended bool) error {
 	c := &l.conns[i]
 	if err := l.send(c); err != nil {
 		return err
@@ -165,6 +166,9 @@ func (l *epollLoad) progress(i int) error {
 		c.received += n
 		l.result.Received += uint64(n)
 		if n < want {
+			if ended {
+				continue // the end of file behind it gives no new edge
+			}
 			return nil // all that was there: more of it is a new edge
 		}
 		now := time.Now()

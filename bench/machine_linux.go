@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,6 +19,23 @@ func (m *Machine) detail() {
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
 		_, _ = fmt.Sscan(string(load), &m.Load)
 	}
+}
+
+// machineCPU returns what all CPUs together spent on all processes, since boot.
+// Reference: proc_stat(5): user, nice, system, idle, iowait, irq, softirq,
+// steal, in ticks of 10 ms.
+func machineCPU() (time.Duration, bool) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, false
+	}
+	var user, nice, system, idle, iowait, irq, softirq, steal int64
+	if _, err := fmt.Sscanf(string(text), "cpu %d %d %d %d %d %d %d %d",
+		&user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal); err != nil {
+		return 0, false
+	}
+	const tick = 10 * time.Millisecond
+	return time.Duration(user+nice+system+irq+softirq+steal) * tick, true
 }
 
 // procField returns the value of the first "name : value" line, or "".

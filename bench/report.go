@@ -64,6 +64,9 @@ type Round struct {
 	// ServerRead is how many bytes the server counted in the window. It equals
 	// what the generator sent, or the round fails.
 	ServerRead uint64 `json:"server_read_bytes"`
+	// Others is what else ran in the window: its share of all the machine's CPUs.
+	// Zero where the system does not tell.
+	Others float64 `json:"others_busy"`
 	// Warmup is how many messages were sent before the window.
 	Warmup uint64 `json:"warmup_messages"`
 }
@@ -86,6 +89,9 @@ type Summary struct {
 	// ServerBusy and LoadBusy are the processes' share of one CPU, as medians.
 	ServerBusy float64 `json:"server_busy"`
 	LoadBusy   float64 `json:"load_busy"`
+	// Others is what else ran on the machine, its share of all CPUs: the median
+	// and the worst round.
+	Others Spread `json:"others_busy"`
 	// Saturated says that the generator was at the end of its means, and the
 	// server perhaps not: throughput and latency are then the generator's too.
 	Saturated bool `json:"generator_saturated"`
@@ -111,6 +117,10 @@ type Verdict struct {
 // as saturated.
 const saturation = 0.95
 
+// disturbance is the share of the machine from which other work counts as a
+// disturbance of the figures.
+const disturbance = 0.05
+
 // summarize makes Summaries and Comparisons, against the last of the targets.
 func (c *CellReport) summarize(targets []Target) {
 	c.Summaries, c.Comparisons = nil, nil
@@ -129,7 +139,7 @@ func (c *CellReport) summarize(targets []Target) {
 
 func (c *CellReport) summary(target string) (Summary, bool) {
 	values := make(map[Metric][]float64)
-	var serverBusy, loadBusy []float64
+	var serverBusy, loadBusy, others []float64
 	for _, r := range c.Rounds {
 		if r.Target != target {
 			continue
@@ -139,6 +149,7 @@ func (c *CellReport) summary(target string) (Summary, bool) {
 		}
 		serverBusy = append(serverBusy, r.ServerCPU.Total().Seconds()/r.Load.Wall.Seconds())
 		loadBusy = append(loadBusy, r.Load.CPU.Total().Seconds()/r.Load.Wall.Seconds())
+		others = append(others, r.Others)
 	}
 	if len(serverBusy) == 0 {
 		return Summary{}, false
@@ -151,6 +162,7 @@ func (c *CellReport) summary(target string) (Summary, bool) {
 		s.Metrics[MetricSyscalls] = spreadOf([]float64{perMessage})
 	}
 	s.ServerBusy, s.LoadBusy = spreadOf(serverBusy).Median, spreadOf(loadBusy).Median
+	s.Others = spreadOf(others)
 	s.Saturated = s.LoadBusy >= saturation
 	return s, true
 }

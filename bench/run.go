@@ -214,7 +214,9 @@ func (r *runner) round(ctx context.Context, cell Cell, t Target, count *SyscallR
 		return Round{}, err
 	}
 	counted := count.begin(ctx, s.ready.PID)
+	machineBefore, _ := machineCPU()
 	window, err := load.call(request{Do: doRun, Duration: r.Window})
+	machineAfter, known := machineCPU()
 	counted()
 	if err != nil {
 		return Round{}, err
@@ -225,6 +227,10 @@ func (r *runner) round(ctx context.Context, cell Cell, t Target, count *SyscallR
 	}
 	round.Load = *window.Load
 	round.ServerCPU = after.CPU.Sub(before.CPU)
+	if known {
+		others := machineAfter - machineBefore - round.ServerCPU.Total() - round.Load.CPU.Total()
+		round.Others = max(0, others.Seconds()/(round.Load.Wall.Seconds()*float64(r.report.Machine.CPUs)))
+	}
 	round.ServerRead = after.Totals.Read - before.Totals.Read
 	if round.Load.Messages == 0 {
 		return Round{}, errors.New("no message came back in the window")

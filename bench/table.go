@@ -124,10 +124,14 @@ func (r *Report) writeNotes(out *strings.Builder) {
 	}
 	var notes []string
 	saturated := false
+	var others []float64 // of all rounds
 	for i := range r.Cells {
 		c := &r.Cells[i]
 		for _, s := range c.Summaries {
 			saturated = saturated || s.Saturated
+		}
+		for _, round := range c.Rounds {
+			others = append(others, round.Others)
 		}
 		if c.Unpinned != "" {
 			notes = append(notes, "not pinned: "+c.Unpinned)
@@ -142,6 +146,12 @@ func (r *Report) writeNotes(out *strings.Builder) {
 	}
 	if saturated {
 		fmt.Fprintln(out, "*  The generator was saturated: throughput and latency are its own as much as the server's. CPU per message stands.")
+	}
+	if len(others) > 0 {
+		if s := spreadOf(others); s.Median > disturbance {
+			fmt.Fprintf(out, "DISTURBED: other work took %s of this machine's CPUs in the median round, and up to %s. Run this on a quiet machine.\n",
+				percent(s.Median), percent(s.Max))
+		}
 	}
 	said := make(map[string]bool)
 	for _, note := range notes {
@@ -173,7 +183,7 @@ func (r *Report) writeGoals(out *strings.Builder) {
 				}
 				t.AppendRow(table.Row{
 					c.Cell.Name, c.Cell.String(),
-					v.Goal, fmt.Sprintf("%.2f", v.Ratio), verdict,
+					v.Goal, fmt.Sprintf("%.3f", v.Ratio), verdict,
 				})
 				rows++
 			}
