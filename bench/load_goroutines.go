@@ -55,7 +55,8 @@ func (g *goroutines) run(d time.Duration, r *LoadResult, latencies *hdrhistogram
 	return errors.Join(errs...)
 }
 
-// drive sends messages on connection i until end and returns how many.
+// drive sends messages on connection i until end, at least one, and returns
+// how many.
 func (g *goroutines) drive(i int, end time.Time, latencies *hdrhistogram.Histogram) (uint64, error) {
 	conn := g.conns[i]
 	if err := conn.SetDeadline(end.Add(stallLimit)); err != nil {
@@ -73,7 +74,7 @@ func (g *goroutines) drive(i int, end time.Time, latencies *hdrhistogram.Histogr
 	defer close(starts)
 	for n := uint64(0); ; n++ {
 		start := time.Now()
-		if !start.Before(end) {
+		if n > 0 && !start.Before(end) {
 			return n, nil
 		}
 		g.seq[i]++

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +64,8 @@ func checkReport(t *testing.T, report *Report, config Config) {
 				t.Errorf("%s: the server read %d bytes of %d messages", c.Cell.Name, r.ServerRead, r.Load.Messages)
 			}
 			l := r.Load.Latency
-			if l.Min <= 0 || l.Min > l.P50 || l.P50 > l.P99 || l.P99 > l.P999 || l.P999 > l.Max || r.ServerCPU.Total() <= 0 {
+			if l.Min <= 0 || l.Min > l.P50 || l.P50 > l.P99 || l.P99 > l.P999 || l.P999 > l.Max ||
+				runtime.GOOS != "windows" && r.ServerCPU.Total() <= 0 { // Windows counts in steps of 15 ms
 				t.Errorf("%s: round %+v", c.Cell.Name, r)
 			}
 		}

@@ -18,26 +18,24 @@ import (
 	"github.com/ringfd/ringfd/bench"
 )
 
-// program is the built command.
+// beCommand, in the environment, makes the test binary be the command.
+const beCommand = "RINGFD_TEST_BE_COMMAND"
+
+// program is the command: this test binary.
 var program string
 
 func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "ringfd-test-")
-	if err != nil {
+	if os.Getenv(beCommand) != "" {
+		main()
+	}
+	var err error
+	if program, err = os.Executable(); err != nil {
 		panic(err)
 	}
-	program = filepath.Join(dir, "ringfd")
-	if runtime.GOOS == "windows" {
-		program += ".exe"
-	}
-	build := exec.Command("go", "build", "-o", program, ".")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
+	if err := os.Setenv(beCommand, "yes"); err != nil {
 		panic(err)
 	}
-	code := m.Run()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
+	os.Exit(m.Run())
 }
 
 // start starts the command without the environment variables that choose a
