@@ -104,6 +104,10 @@ type netSocket struct {
 	connectDone   chan struct{}
 	readDeadline  time.Time // set before there was a connection
 	writeDeadline time.Time
+
+	// Close does not shut the connection down first when the application wants
+	// a reset (SetLinger(0)), or has a duplicate that goes on (File).
+	resets, duplicated bool
 }
 
 func (s *netSocket) Connect(ctx context.Context, addr net.Addr) error {
@@ -212,6 +216,7 @@ func (s *netSocket) Close() error {
 	}
 	s.closed = true
 	conn, cancel, done := s.conn, s.cancelConnect, s.connectDone
+	quiet := s.resets || s.duplicated
 	s.mu.Unlock()
 	if cancel != nil {
 		cancel()
@@ -221,6 +226,10 @@ func (s *netSocket) Close() error {
 		return nil
 	}
 	s.backend.forget(s)
+	if !quiet { // the peer sees an end of file even when we leave data unread
+		_ = conn.CloseWrite()
+		_ = conn.CloseRead()
+	}
 	if err := bare(conn.Close()); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}
@@ -274,12 +283,26 @@ func (s *netSocket) SetWriteDeadline(t time.Time) error {
 }
 
 func (s *netSocket) SyscallConn() (syscall.RawConn, error) { return s.conn.SyscallConn() }
-func (s *netSocket) File() (*os.File, error)               { return s.conn.File() }
 func (s *netSocket) SetReadBuffer(bytes int) error         { return bare(s.conn.SetReadBuffer(bytes)) }
 func (s *netSocket) SetWriteBuffer(bytes int) error        { return bare(s.conn.SetWriteBuffer(bytes)) }
 
+// File returns a duplicate, which shares the connection: Close does not shut it
+// down any more.
+func (s *netSocket) File() (*os.File, error) {
+	s.mu.Lock()
+	s.duplicated = true
+	s.mu.Unlock()
+	return s.conn.File()
+}
+
 func (s *netSocket) SetLinger(seconds int) error {
-	return s.tcp(func(c *net.TCPConn) error { return c.SetLinger(seconds) })
+	err := s.tcp(func(c *net.TCPConn) error { return c.SetLinger(seconds) })
+	if err == nil {
+		s.mu.Lock()
+		s.resets = seconds == 0
+		s.mu.Unlock()
+	}
+	return err
 }
 
 func (s *netSocket) SetNoDelay(on bool) error {

@@ -26,10 +26,9 @@ type vector struct {
 }
 
 // fill makes v describe buffers without their first skip bytes, up to the
-// limits of one call.
-func (v *vector) fill(buffers [][]byte, skip int64) {
+// limits of one call, and returns how many bytes that is.
+func (v *vector) fill(buffers [][]byte, skip int64) (total int) {
 	v.iov = v.iov[:0]
-	total := 0
 	for _, b := range buffers {
 		if skip >= int64(len(b)) {
 			skip -= int64(len(b))
@@ -48,6 +47,7 @@ func (v *vector) fill(buffers [][]byte, skip int64) {
 	}
 	v.msg.Iov = unsafe.SliceData(v.iov)
 	v.msg.SetIovlen(len(v.iov))
+	return total
 }
 
 // clear lets go of the buffers and keeps the memory for the next call.
@@ -67,14 +67,19 @@ func (s *Socket) Writev(buffers [][]byte) (int64, error) {
 		o.vec = new(vector)
 	}
 	defer o.vec.clear()
+	wait := !s.ring.used.Has(FeatureSkipSuccess)
 	var sent int64
 	for sent < total {
-		o.vec.fill(buffers, sent)
+		size := o.vec.fill(buffers, sent)
 		o.sqe = sqe{
 			opcode: opSendmsg, fd: s.sysfd, addr: uint64(uintptr(unsafe.Pointer(&o.vec.msg))), len: 1,
 			opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL,
 		}
-		n, err := s.ring.run(o, false)
+		n, err := s.ring.send(o, size, wait)
+		if err == errWouldWait {
+			wait = true
+			continue
+		}
 		if err != nil {
 			return sent, named("writev", err)
 		}

@@ -127,7 +127,7 @@ func (s *Socket) Write(p []byte) (int, error) {
 			opcode: opSend, fd: s.sysfd, addr: address(rest), len: length(rest),
 			opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL,
 		}
-		n, err := s.ring.send(o, wait)
+		n, err := s.ring.send(o, int(o.sqe.len), wait)
 		if err == errWouldWait {
 			wait = true
 			continue
@@ -145,15 +145,15 @@ func (s *Socket) Write(p []byte) (int, error) {
 // errWouldWait says that a send that must not wait sent nothing.
 var errWouldWait = errors.New("the send would wait")
 
-// send runs a send or sendmsg request: as it is, or quietly and without
-// waiting.
-func (p *parked) send(o *op, wait bool) (int32, error) {
+// send runs a send or sendmsg request of size bytes: as it is, or quietly and
+// without waiting.
+func (p *parked) send(o *op, size int, wait bool) (int32, error) {
 	if wait {
 		return p.run(o, false)
 	}
 	o.sqe.flags |= sqeSkipSuccess
 	o.sqe.opFlags |= unix.MSG_DONTWAIT
-	o.quietResult = int32(o.sqe.len)
+	o.quietResult = int32(size)
 	if err := p.submit(o); err != nil {
 		return 0, err
 	}
