@@ -1,0 +1,46 @@
+package conformance
+
+import (
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Case is one property that holds on every row and network it is for.
+type Case struct {
+	Name string
+	Run  func(t *testing.T, e *Env)
+	// Core cases run on the core rows too.
+	Core bool
+	// TCP cases are not for unix sockets, Unix cases only for them.
+	TCP, Unix bool
+	// Linux cases state what only that kernel does.
+	Linux bool
+}
+
+// Cases returns the whole suite.
+func Cases() []Case {
+	return slices.Concat(octezCases, endCases, halfCases, closeCases, deadlineCases, connectCases,
+		listenCases, acceptCases, dataCases, concurrencyCases, eventCases, optionCases, backendCases)
+}
+
+// Run runs the suite over one row.
+func Run(t *testing.T, r Row) {
+	for _, network := range Networks() {
+		t.Run(network, func(t *testing.T) {
+			for _, c := range Cases() {
+				if c.on(r, network) {
+					t.Run(c.Name, func(t *testing.T) {
+						c.Run(t, &Env{Row: r, Network: network, Backend: r.Open(t)})
+					})
+				}
+			}
+		})
+	}
+}
+
+func (c Case) on(r Row, network string) bool {
+	tcp := strings.HasPrefix(network, "tcp")
+	return !(r.Core && !c.Core || c.TCP && !tcp || c.Unix && tcp || c.Linux && runtime.GOOS != "linux")
+}
