@@ -28,9 +28,11 @@ type Listener struct {
 	op       op
 	deadline deadline
 
-	sysfd  int32
-	use    sync.RWMutex // held for writing to close sysfd
-	closed atomic.Bool
+	sysfd int32
+	use   sync.RWMutex // held for writing to close sysfd
+
+	closing sync.Mutex // held throughout Close: the ring must outlive it
+	closed  atomic.Bool
 }
 
 var _ accept.Acceptor = (*Listener)(nil)
@@ -186,17 +188,15 @@ func (l *Listener) accepted(sysfd int32) (fd.Socket, error) {
 // Close ends the accept in flight, waits for its last CQE, and closes the
 // socket. It does not shut it down: a duplicate (File) goes on listening.
 func (l *Listener) Close() error {
+	l.closing.Lock() // the engine's Close waits here for the one under way
+	defer l.closing.Unlock()
 	if l.closed.Swap(true) {
 		return net.ErrClosed
 	}
-	e := l.engine
 	l.deadline.stop()
 	l.ring.abort(&l.op, abortClosed, net.ErrClosed)
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
-	e.mu.Lock()
-	delete(e.listeners, l)
-	e.mu.Unlock()
 	if l.unlink != "" {
 		_ = unix.Unlink(l.unlink)
 	}
@@ -204,6 +204,9 @@ func (l *Listener) Close() error {
 	defer l.use.Unlock()
 	err := l.ring.closeFD(&l.op, l.sysfd)
 	l.ring.ops.remove(&l.op)
+	l.engine.mu.Lock()
+	delete(l.engine.listeners, l)
+	l.engine.mu.Unlock()
 	return err
 }
 

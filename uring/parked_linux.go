@@ -2,6 +2,7 @@ package uring
 
 import (
 	"cmp"
+	"net"
 	"os"
 	"runtime"
 	"sync"
@@ -67,10 +68,14 @@ func park(r *ring, used Features, busyPoll time.Duration) (*parked, error) {
 	return p, nil
 }
 
-// close ends the reaper and frees the ring. No op is in flight.
+// close ends the reaper and frees the ring. No op is in flight, and calls that
+// come later are refused.
 func (p *parked) close() {
 	_ = p.file.Close() // ends the reaper
 	<-p.reaperDone
+	p.mu.Lock()
+	p.dead = net.ErrClosed
+	p.mu.Unlock()
 	p.ring.close()
 }
 
@@ -106,7 +111,7 @@ func (p *parked) submit(o *op) error {
 // one request.
 func (p *parked) lockWithRoom() {
 	p.mu.Lock()
-	for p.ring.full() && p.dead == nil {
+	for p.dead == nil && p.ring.full() {
 		p.mu.Unlock()
 		p.flush()
 		p.mu.Lock()
@@ -181,7 +186,8 @@ func (p *parked) enterUpTo(target uint32) {
 }
 
 // die marks a ring that cannot be entered any more: requests are refused from
-// here on, and those that the kernel never took end with the cause.
+// here on, and those that the kernel never took end as if cancelled, so that
+// their waiters submit them again and meet the cause.
 func (p *parked) die(cause error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -193,7 +199,7 @@ func (p *parked) die(cause error) {
 		if request.userData&kindMask != kindOp {
 			continue
 		}
-		if o := p.ops.lookup(request.userData); o != nil && o.finish(-int32(syscall.EIO), 0) {
+		if o := p.ops.lookup(request.userData); o != nil && o.finish(-int32(syscall.ECANCELED), 0) {
 			o.wake <- struct{}{}
 		}
 	}

@@ -31,7 +31,8 @@ type Socket struct {
 	sysfd int32
 	use   sync.RWMutex // held for writing only to set and to close sysfd
 
-	closed atomic.Bool
+	closing sync.Mutex // held throughout Close: the ring must outlive it
+	closed  atomic.Bool
 	// Close does not shut the connection down first when the application wants
 	// a reset (SetLinger(0)), or has a duplicate that goes on (File).
 	resets, duplicated atomic.Bool
@@ -210,15 +211,14 @@ func (s *Socket) abortAll() {
 // Close ends the calls in flight, waits for their last CQEs, and only then
 // closes the descriptor, through the ring.
 func (s *Socket) Close() error {
+	s.closing.Lock() // the engine's Close waits here for the one under way
+	defer s.closing.Unlock()
+	defer s.engine.forget(s)
 	s.abortAll()
 	s.read.lock.Lock()
 	defer s.read.lock.Unlock()
 	s.write.lock.Lock()
 	defer s.write.lock.Unlock()
-	e := s.engine
-	e.mu.Lock()
-	delete(e.sockets, s)
-	e.mu.Unlock()
 	s.use.Lock()
 	sysfd := s.sysfd
 	s.sysfd = noFD
@@ -232,17 +232,25 @@ func (s *Socket) Close() error {
 	return err
 }
 
+func (e *Engine) forget(s *Socket) {
+	e.mu.Lock()
+	delete(e.sockets, s)
+	e.mu.Unlock()
+}
+
 // closeFD closes a descriptor through the ring, with an op that is idle, or
 // directly when the ring is dead. Reference: close(2); after an error the
 // descriptor is closed all the same.
 func (p *parked) closeFD(o *op, sysfd int32) error {
 	o.sqe = sqe{opcode: opClose, fd: sysfd}
 	err := p.submit(o) // not run: close must not be repeated
-	if err != nil {
-		return os.NewSyscallError("close", unix.Close(int(sysfd)))
+	if err == nil {
+		p.wait(o, false)
 	}
-	p.wait(o, false)
-	if o.res < 0 {
+	switch {
+	case err != nil, o.res == -int32(syscall.ECANCELED): // the kernel never took it
+		return os.NewSyscallError("close", unix.Close(int(sysfd)))
+	case o.res < 0:
 		return os.NewSyscallError("close", syscall.Errno(-o.res))
 	}
 	return nil
