@@ -51,6 +51,7 @@ func (b *netBackend) listen(addr net.Addr, network string, config accept.Config)
 			return nil
 		},
 	}
+	lc.SetMultipathTCP(false) // whose sockets refuse TCP_USER_TIMEOUT, and which the ring does not make
 	l, err := lc.Listen(context.Background(), network, addr.String())
 	if err != nil {
 		return nil, bare(err)

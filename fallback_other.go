@@ -64,8 +64,8 @@ func (b *netBackend) close() error {
 
 func (b *netBackend) socket() fd.Socket { return &netSocket{backend: b} }
 
-// opened registers a socket that has just been connected; false means that the
-// backend is closed.
+// opened registers a socket that connects or is connected; false means that
+// the backend is closed.
 func (b *netBackend) opened(s *netSocket) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -122,20 +122,23 @@ func (s *netSocket) Connect(ctx context.Context, addr net.Addr) error {
 	s.mu.Unlock()
 	defer close(s.connectDone)
 
+	if !s.backend.opened(s) { // before it connects: Backend.Close cancels it
+		return net.ErrClosed
+	}
 	conn, err := s.dial(ctx, addr)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cancelConnect = nil
-	if err != nil {
+	if err == nil && s.closed {
+		_ = conn.Close()
+	}
+	if err != nil || s.closed {
+		s.backend.forget(s)
 		if s.closed {
 			return net.ErrClosed
 		}
 		return err
-	}
-	if s.closed || !s.backend.opened(s) {
-		_ = conn.Close()
-		return net.ErrClosed
 	}
 	s.conn = conn
 	if !s.readDeadline.IsZero() {
@@ -157,8 +160,13 @@ func (s *netSocket) dial(ctx context.Context, addr net.Addr) (streamConn, error)
 	}
 	conn, err := d.DialContext(ctx, addr.Network(), addr.String())
 	if err != nil {
-		if ctxErr := ctx.Err(); ctxErr != nil && errnoless(err) {
-			return nil, ctxErr
+		if errnoless(err) {
+			if ctxErr := ctx.Err(); ctxErr != nil {
+				return nil, ctxErr
+			}
+			if timeout, ok := err.(net.Error); ok && timeout.Timeout() { // net saw ctx's deadline before ctx did
+				return nil, context.DeadlineExceeded
+			}
 		}
 		return nil, bare(err)
 	}
@@ -175,7 +183,7 @@ func (s *netSocket) dial(ctx context.Context, addr net.Addr) (streamConn, error)
 func (s *netSocket) Read(p []byte) (int, error) {
 	n, err := s.conn.Read(p)
 	if err != nil {
-		return n, bare(err)
+		return n, s.ended(err)
 	}
 	return n, nil
 }
@@ -183,7 +191,7 @@ func (s *netSocket) Read(p []byte) (int, error) {
 func (s *netSocket) Write(p []byte) (int, error) {
 	n, err := s.conn.Write(p)
 	if err != nil {
-		return n, bare(err)
+		return n, s.ended(err)
 	}
 	return n, nil
 }
@@ -200,9 +208,20 @@ func (s *netSocket) Writev(buffers [][]byte) (int64, error) {
 	*lent = whole[:0]
 	buffersPool.Put(lent)
 	if err != nil {
-		return n, bare(err)
+		return n, s.ended(err)
 	}
 	return n, nil
+}
+
+// ended is the error of a call that moves bytes: what Close's shutdown looks
+// like to it is no doing of the peer.
+func (s *netSocket) ended(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	return bare(err)
 }
 
 func (s *netSocket) CloseRead() error  { return bare(s.conn.CloseRead()) }
