@@ -2,7 +2,7 @@
 # by itself, or says what it left out. GNU make and BSD make both read this file.
 
 GO = go
-TESTFLAGS = -shuffle=on -timeout=5m
+TESTFLAGS = -shuffle=on -timeout=8m
 BENCHFLAGS =
 SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openbsd/amd64
 
