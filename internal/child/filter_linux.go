@@ -1,0 +1,34 @@
+package child
+
+import (
+	"fmt"
+	"syscall"
+
+	seccomp "github.com/elastic/go-seccomp-bpf"
+)
+
+// RefuseIOUring makes io_uring's three system calls fail with errno in this
+// process, on all threads and for good.
+func RefuseIOUring(errno syscall.Errno) {
+	filter(seccomp.ActionErrno | seccomp.Action(errno))
+}
+
+// KillIOUring makes io_uring's three system calls kill this process.
+func KillIOUring() { filter(seccomp.ActionKillProcess) }
+
+func filter(action seccomp.Action) {
+	err := seccomp.LoadFilter(seccomp.Filter{
+		NoNewPrivs: true,
+		Flag:       seccomp.FilterFlagTSync,
+		Policy: seccomp.Policy{
+			DefaultAction: seccomp.ActionAllow,
+			Syscalls: []seccomp.SyscallGroup{{
+				Names:  []string{"io_uring_setup", "io_uring_enter", "io_uring_register"},
+				Action: action,
+			}},
+		},
+	})
+	if err != nil {
+		panic(fmt.Sprint("installing a seccomp filter: ", err))
+	}
+}
