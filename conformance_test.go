@@ -7,12 +7,38 @@ import (
 	"github.com/ringfd/ringfd/internal/leak"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	conformance.Child()
+	leak.Main(m)
+}
 
 // TestConformance runs the suite over every row of the table in
 // internal/conformance, e.g. -run 'TestConformance/io_uring$/tcp4/EventOrder'.
 func TestConformance(t *testing.T) {
+	eachRow(t, conformance.Run)
+}
+
+// TestNetTest runs the suite that package net's own connections must pass.
+func TestNetTest(t *testing.T) {
+	eachRow(t, conformance.NetTest)
+}
+
+// TestDescriptorsRunOut accepts with no descriptor left.
+func TestDescriptorsRunOut(t *testing.T) {
+	eachFullRow(t, conformance.DescriptorsRunOut)
+}
+
+func eachRow(t *testing.T, f func(*testing.T, conformance.Row)) {
 	for _, row := range conformance.Rows() {
-		t.Run(row.Name, func(t *testing.T) { conformance.Run(t, row) })
+		t.Run(row.Name, func(t *testing.T) { f(t, row) })
+	}
+}
+
+// eachFullRow leaves out the rows that differ from others by a feature only.
+func eachFullRow(t *testing.T, f func(*testing.T, conformance.Row)) {
+	for _, row := range conformance.Rows() {
+		if !row.Core {
+			t.Run(row.Name, func(t *testing.T) { f(t, row) })
+		}
 	}
 }

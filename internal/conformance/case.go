@@ -22,7 +22,7 @@ type Case struct {
 // Cases returns the whole suite.
 func Cases() []Case {
 	return slices.Concat(octezCases, endCases, halfCases, closeCases, deadlineCases, connectCases,
-		listenCases, acceptCases, dataCases, concurrencyCases, eventCases, optionCases, backendCases)
+		listenCases, acceptCases, dataCases, concurrencyCases, eventCases, optionCases, allocCases, backendCases)
 }
 
 // Run runs the suite over one row.

@@ -1,0 +1,223 @@
+//go:build unix
+
+package conformance
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ringfd/ringfd"
+	"github.com/ringfd/ringfd/accept"
+	"github.com/ringfd/ringfd/fd"
+)
+
+// childEnv names the row that a child process serves with.
+const childEnv = "RINGFD_TEST_EMFILE_ROW"
+
+// Child turns the process into the server of DescriptorsRunOut, if it was
+// started as that. Call it first in TestMain.
+func Child() {
+	name := os.Getenv(childEnv)
+	if name == "" {
+		return
+	}
+	for _, row := range Rows() {
+		if row.Name == name {
+			if err := serveWithoutDescriptors(row); err != nil {
+				fmt.Println("failed", err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
+	}
+	fmt.Println("failed: no row", name)
+	os.Exit(1)
+}
+
+// The back-off of the child's loop, and how long six errors of it take.
+const (
+	emfileMinDelay = 10 * time.Millisecond
+	emfileMaxDelay = 80 * time.Millisecond
+	emfileErrors   = 6
+	emfileWaits    = (10 + 20 + 40 + 80 + 80) * time.Millisecond
+)
+
+// DescriptorsRunOut has a child process accept with no descriptor left. The
+// accept loop must neither spin, nor lose a connection, nor end, and must go on
+// when there are descriptors again.
+func DescriptorsRunOut(t *testing.T, row Row) {
+	_ = row.Open(t) // skips where there is no such row
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	child := exec.CommandContext(ctx, self)
+	child.Env = append(os.Environ(), childEnv+"="+row.Name)
+	child.Stderr = os.Stderr
+	in, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	line := func(format string, into ...any) {
+		t.Helper()
+		if !lines.Scan() {
+			t.Fatalf("the child ended: %v", child.Wait())
+		}
+		if _, err := fmt.Sscanf(lines.Text(), format, into...); err != nil {
+			t.Fatalf("the child said %q, want %q", lines.Text(), format)
+		}
+	}
+	var address string
+	line("full %s", &address)
+	var connections []net.Conn
+	for range 3 {
+		c, err := net.Dial("tcp4", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		connections = append(connections, c)
+	}
+
+	type report struct {
+		class     string
+		wait      time.Duration
+		wall, cpu time.Duration
+	}
+	var reports []report
+	for range emfileErrors {
+		var r report
+		line("error %s %d %d %d", &r.class, &r.wait, &r.wall, &r.cpu)
+		if r.class != "system" {
+			t.Errorf("an error of class %s", r.class)
+		}
+		if want := min(emfileMinDelay<<len(reports), emfileMaxDelay); r.wait != want {
+			t.Errorf("error %d waits %v, want %v", len(reports), r.wait, want)
+		}
+		reports = append(reports, r)
+	}
+	wall := reports[emfileErrors-1].wall - reports[0].wall
+	cpu := reports[emfileErrors-1].cpu - reports[0].cpu
+	if wall < emfileWaits {
+		t.Errorf("%d errors in %v, their waits alone are %v", emfileErrors, wall, emfileWaits)
+	}
+	if cpu > wall/4 {
+		t.Errorf("the child used %v of CPU time in %v: it spins", cpu, wall)
+	}
+	t.Logf("%d errors in %v with %v of CPU time", emfileErrors, wall, cpu)
+
+	fmt.Fprintln(in, "release")
+	for i, c := range connections {
+		_ = c.SetDeadline(time.Now().Add(patience))
+		if got, err := io.ReadAll(c); string(got) != "served" || err != nil {
+			t.Errorf("connection %d got %q, %v", i, got, err)
+		}
+	}
+	_ = in.Close()
+	for lines.Scan() {
+		if !strings.HasPrefix(lines.Text(), "error ") { // one may be under way at the release
+			t.Errorf("the child said %q", lines.Text())
+		}
+	}
+	if err := child.Wait(); err != nil {
+		t.Errorf("the child: %v", err)
+	}
+}
+
+// serveWithoutDescriptors is the child.
+func serveWithoutDescriptors(row Row) error {
+	b, err := ringfd.Open(row.Options)
+	if err != nil {
+		return err
+	}
+	l, err := b.Listen(context.Background(), "tcp4", "127.0.0.1:0", accept.Config{})
+	if err != nil {
+		return err
+	}
+	hoard, err := takeAllDescriptors()
+	if err != nil {
+		return err
+	}
+	start := time.Now()
+	loop := accept.Loop{
+		MinDelay: emfileMinDelay,
+		MaxDelay: emfileMaxDelay,
+		OnError: func(e *accept.Error, wait time.Duration) {
+			if !errors.Is(e, syscall.EMFILE) {
+				fmt.Println("failed", e)
+			}
+			fmt.Printf("error %v %d %d %d\n", e.Class, wait, time.Since(start), cpuTime())
+		},
+	}
+	fmt.Println("full", l.Addr())
+	ended := async(func() error {
+		return loop.Run(context.Background(), l, func(f *fd.FD, _ net.Addr) {
+			_, _ = f.Write([]byte("served"))
+			_ = f.Close()
+		})
+	})
+	in := bufio.NewScanner(os.Stdin)
+	in.Scan() // release
+	for _, f := range hoard {
+		_ = f.Close()
+	}
+	in.Scan() // end of file
+	if err := l.Close(); err != nil {
+		return err
+	}
+	if err := <-ended; err != nil {
+		return err
+	}
+	return b.Close()
+}
+
+// takeAllDescriptors opens files until the process may open no more.
+func takeAllDescriptors() ([]*os.File, error) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return nil, err
+	}
+	limit.Cur = 64
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return nil, err
+	}
+	var hoard []*os.File
+	for {
+		f, err := os.Open(os.DevNull)
+		if errors.Is(err, syscall.EMFILE) {
+			return hoard, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		hoard = append(hoard, f)
+	}
+}
+
+func cpuTime() time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
