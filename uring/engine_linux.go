@@ -1,12 +1,10 @@
 package uring
 
 import (
-	"errors"
 	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
@@ -36,8 +34,6 @@ type Config struct {
 
 const (
 	defaultEntries = 1024
-	minEntries     = 8
-	cqPerSQ        = 8
 	maxRings       = 16
 )
 
@@ -110,17 +106,6 @@ func setupFlags(f Features) (flags uint32) {
 	return flags
 }
 
-// newRingThatFits halves the ring while the memory limit refuses it.
-func newRingThatFits(entries, flags uint32) (*ring, error) {
-	for {
-		r, err := newRing(entries, entries*cqPerSQ, flags)
-		if err == nil || !errors.Is(err, syscall.ENOMEM) || entries <= minEntries {
-			return r, err
-		}
-		entries /= 2
-	}
-}
-
 // Features returns the optional features in use.
 func (e *Engine) Features() Features { return e.rings[0].used }
 
@@ -140,7 +125,9 @@ func (e *Engine) Close() error {
 		_ = l.Close()
 	}
 	for s := range sockets {
+		s.closing.Lock()
 		s.abortAll()
+		s.closing.Unlock()
 	}
 	for s := range sockets {
 		_ = s.Close()

@@ -33,14 +33,12 @@ func Probe() Report {
 	return r
 }
 
-const probeEntries = 8
-
 func probe() Report {
 	r := Report{
 		Details: make(map[Features]string),
 		Kernel:  readKernel(), Sysctl: readSysctl(), Seccomp: yesNo(readSeccomp()), Memlock: readMemlock(),
 	}
-	base, err := newRing(probeEntries, 0, 0)
+	base, err := newSmallRing(0)
 	if err != nil {
 		r.Err = explain(err)
 		return r
@@ -154,7 +152,7 @@ func (p *prober) answer(f Features, err error) {
 }
 
 func (p *prober) setup(f Features, flags uint32) {
-	r, err := newRing(probeEntries, 0, flags)
+	r, err := newSmallRing(flags)
 	if err == nil {
 		r.close()
 	}

@@ -82,7 +82,7 @@ func unregisterBuffers(r *ring) error {
 
 // multishotRecv receives twice with one request into provided buffers.
 func (p *prober) multishotRecv() error {
-	r, err := newRing(probeEntries, 0, 0) // of its own: closing it ends the request
+	r, err := newSmallRing(0) // of its own: closing it ends the request
 	if err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (p *prober) multishotRecv() error {
 
 // multishotAccept accepts on a unix socket and looks for the promise of more.
 func (p *prober) multishotAccept() error {
-	r, err := newRing(probeEntries, 0, 0)
+	r, err := newSmallRing(0)
 	if err != nil {
 		return err
 	}
