@@ -81,7 +81,7 @@ func (s *Socket) Writev(buffers [][]byte) (int64, error) {
 			continue
 		}
 		if err != nil {
-			return sent, named("writev", err)
+			return sent, s.failure("writev", err)
 		}
 		sent += int64(n)
 	}

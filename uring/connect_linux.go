@@ -57,7 +57,10 @@ func (s *Socket) connect(ctx context.Context, addr net.Addr) error {
 	if err == syscall.EISCONN { // a repeated request found the first one done
 		err = nil
 	}
-	return named("connect", err)
+	if err != nil {
+		return s.failure("connect", err)
+	}
+	return nil
 }
 
 // abortOn aborts o when ctx ends. The function it returns stops that, and

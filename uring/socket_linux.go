@@ -98,7 +98,7 @@ func (s *Socket) Read(p []byte) (int, error) {
 	o.buf = nil
 	switch {
 	case err != nil:
-		return 0, named("read", err)
+		return 0, s.failure("read", err)
 	case n > 0:
 		return int(n), nil
 	}
@@ -135,7 +135,7 @@ func (s *Socket) Write(p []byte) (int, error) {
 		}
 		if err != nil {
 			o.buf = nil
-			return sent, named("write", err)
+			return sent, s.failure("write", err)
 		}
 		sent += int(n)
 	}
@@ -192,9 +192,11 @@ func (s *Socket) control(name string, f func(sysfd int) error) error {
 }
 
 // abortAll marks s closed and ends its calls in flight: mark, shut down,
-// cancel. It does not wait.
+// cancel. It does not wait. The lock closing is held.
 func (s *Socket) abortAll() {
-	s.closed.Store(true)
+	if s.closed.Swap(true) {
+		return
+	}
 	if !s.resets.Load() && !s.duplicated.Load() {
 		s.use.RLock()
 		if s.sysfd != noFD {
@@ -224,7 +226,7 @@ func (s *Socket) Close() error {
 	s.sysfd = noFD
 	s.use.Unlock()
 	if sysfd == noFD {
-		return nil // never opened, or closed by another
+		return nil // never opened, or closed already
 	}
 	err := s.ring.closeFD(&s.write.op, sysfd)
 	s.ring.ops.remove(&s.read.op)
@@ -254,6 +256,15 @@ func (p *parked) closeFD(o *op, sysfd int32) error {
 		return os.NewSyscallError("close", syscall.Errno(-o.res))
 	}
 	return nil
+}
+
+// failure is the error of a call: our own close decides first, since the
+// shutdown in it shows as EPIPE or ECONNRESET.
+func (s *Socket) failure(call string, err error) error {
+	if s.closed.Load() {
+		return net.ErrClosed
+	}
+	return named(call, err)
 }
 
 // named wraps an errno as net does; other errors stay as they are.
