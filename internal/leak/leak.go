@@ -26,7 +26,11 @@ func Main(m *testing.M) {
 	before := Descriptors()
 	code := m.Run()
 	if code == 0 {
-		if err := goleak.Find(); err != nil {
+		err := goleak.Find()
+		for end := time.Now().Add(patience); err != nil && time.Now().Before(end); {
+			err = goleak.Find() // waits a little by itself
+		}
+		if err != nil {
 			fmt.Fprintln(os.Stderr, "leak:", err)
 			code = exitCode
 		}
@@ -39,15 +43,19 @@ func Main(m *testing.M) {
 }
 
 // Backend fails the test unless every socket, listener and request of b is
-// gone. Call it when all of them are closed and before b is.
+// gone. Call it when all of them are closed and before b is. It has patience:
+// net/http closes connections after it says so.
 func Backend(t testing.TB, b *ringfd.Backend) {
 	t.Helper()
-	s := b.Stats()
-	// The completion of a cancel request may be still on its way.
-	for end := time.Now().Add(patience); s.InFlight != 0 && time.Now().Before(end); s = b.Stats() {
+	left := func() bool {
+		s := b.Stats()
+		return s.Sockets != 0 || s.Listeners != 0 || s.InFlight != 0
+	}
+	for end := time.Now().Add(patience); left() && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
-	if s.Sockets != 0 || s.Listeners != 0 || s.InFlight != 0 {
+	if left() {
+		s := b.Stats()
 		t.Errorf("leak: %d sockets, %d listeners and %d requests in flight are left", s.Sockets, s.Listeners, s.InFlight)
 	}
 }
