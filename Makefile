@@ -17,7 +17,7 @@ bench: build
 	bin/ringfd bench $(BENCHFLAGS)
 
 build:
-	$(GO) build -buildvcs=true -o bin/ ./cmd/ringfd
+	$(GO) build -buildvcs=auto -o bin/ ./cmd/ringfd
 
 fmt:
 	@files=$$($$($(GO) env GOROOT)/bin/gofmt -l .) && test -z "$$files" || { echo "not as gofmt has it:" $$files; exit 1; }
