@@ -112,7 +112,7 @@ func (l *Listener) open(addr net.Addr, family int, v6Only bool, c accept.Config)
 	if err := bind(sysfd, &local); err != nil {
 		return err
 	}
-	if a, ok := addr.(*net.UnixAddr); ok && a.Name[0] != '@' {
+	if a, ok := addr.(*net.UnixAddr); ok && a.Name != "" && a.Name[0] != '@' {
 		l.unlink = a.Name
 	}
 	backlog := c.Backlog

@@ -43,14 +43,15 @@ func (r *rawAddr) set(addr net.Addr, family int) error {
 	case *net.UnixAddr:
 		sa := (*unix.RawSockaddrUnix)(unsafe.Pointer(&r.any))
 		*sa = unix.RawSockaddrUnix{Family: unix.AF_UNIX}
-		if a.Name == "" || len(a.Name) >= len(sa.Path) {
+		abstract := a.Name == "" || a.Name[0] == '@' // no name: the kernel makes one up
+		if n := len(a.Name); n > len(sa.Path) || n == len(sa.Path) && !abstract {
 			return os.NewSyscallError("sockaddr", syscall.EINVAL)
 		}
 		for i := range len(a.Name) {
 			sa.Path[i] = int8(a.Name[i])
 		}
 		r.len = uint32(unsafe.Offsetof(sa.Path)) + uint32(len(a.Name))
-		if a.Name[0] == '@' { // the abstract namespace: a leading zero, no final one
+		if abstract { // a leading zero, no final one
 			sa.Path[0] = 0
 		} else {
 			r.len++

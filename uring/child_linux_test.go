@@ -1,0 +1,3 @@
+package uring
+
+var parts = map[string]func() any{}
