@@ -1,6 +1,7 @@
 package ringfd_test
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -9,29 +10,39 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ringfd/ringfd/uring"
 )
 
 var update = flag.Bool("update", false, "write the table of features into README.md")
 
-// TestReadmeExample runs the first Go block of the README.
+// TestReadmeExample builds and runs the first Go block of the README.
 func TestReadmeExample(t *testing.T) {
 	goCommand, err := exec.LookPath("go")
 	if err != nil {
 		t.Skip("needs the go command in the PATH")
 	}
-	file := filepath.Join(t.TempDir(), "main.go")
-	if err := os.WriteFile(file, []byte(block(t, "README.md", "go")), 0o600); err != nil {
+	dir := t.TempDir()
+	source, program := filepath.Join(dir, "main.go"), filepath.Join(dir, "example.exe")
+	if err := os.WriteFile(source, []byte(block(t, "README.md", "go")), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if out, err := exec.CommandContext(t.Context(), goCommand, "build", "-o", program, source).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	for _, backend := range []string{"net", "auto"} {
-		cmd := exec.CommandContext(t.Context(), goCommand, "run", file)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it takes milliseconds
+		cmd := exec.CommandContext(ctx, program)
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGQUIT) } // for the stacks
+		cmd.WaitDelay = 10 * time.Second
 		cmd.Env = append(os.Environ(), "RINGFD_BACKEND="+backend)
 		var stderr strings.Builder
 		cmd.Stderr = &stderr
 		out, err := cmd.Output()
+		cancel()
 		if want := "hello, connection closed by peer\n"; err != nil || string(out) != want {
 			t.Errorf("backend %s: printed %q, %v, want %q\n%s", backend, out, err, want, &stderr)
 		}
