@@ -117,12 +117,13 @@ func (t *opTable) add(o *op) bool {
 	return true
 }
 
-// remove gives the slot of o back. Its last CQE has been seen.
+// remove gives the slot of o back. Its last CQE has been seen; the generation
+// moves on all the same, so that no request leads to the op that comes next.
 func (t *opTable) remove(o *op) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.chunks[o.slot>>chunkBits].Load()[o.slot&(1<<chunkBits-1)].Store(nil)
-	t.free = append(t.free, freeSlot{o.slot, o.gen.Load()})
+	t.free = append(t.free, freeSlot{o.slot, o.gen.Add(1)})
 }
 
 // lookup returns the op that a CQE is for, or nil.
