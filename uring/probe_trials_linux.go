@@ -32,11 +32,9 @@ func (p *prober) pollFirst() error {
 	if _, err := unix.Write(pair[0], []byte{1}); err != nil {
 		return err
 	}
-	in := make([]byte, 8)
 	c, err := p.ring.do(sqe{
-		opcode: opRecv, fd: int32(pair[1]), addr: address(in), len: length(in), ioprio: recvSendPollFirst,
+		opcode: opRecv, fd: int32(pair[1]), addr: address(trialIn), len: length(trialIn), ioprio: recvSendPollFirst,
 	})
-	probeRoots(in)
 	if err != nil {
 		return err
 	}

@@ -18,9 +18,11 @@ func (p *parked) spin(o *op) bool {
 	}
 	defer p.spinning.Store(false)
 	r := p.ring
+	// A ring that holds completions back until we enter, and does not say so.
+	ask := p.used.Has(FeatureCoopTaskrun) && !p.used.Has(FeatureTaskrunFlag)
 	start := time.Now()
 	for last := start; ; {
-		if r.flags()&sqTaskrun != 0 {
+		if ask || r.flags()&sqTaskrun != 0 {
 			p.getEvents()
 		}
 		if r.ready() > 0 && p.harvestMu.TryLock() {
