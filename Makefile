@@ -6,7 +6,7 @@ TESTFLAGS = -shuffle=on -timeout=8m
 BENCHFLAGS =
 SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openbsd/amd64
 
-.PHONY: test bench build fmt vet cross unit race giouring benchonce wine vagrant-check lint clean
+.PHONY: test bench bench-giouring build fmt vet cross unit race giouring benchonce wine vagrant-check lint clean
 .NOTPARALLEL:
 
 test: fmt vet cross unit race giouring benchonce
@@ -15,6 +15,11 @@ test: fmt vet cross unit race giouring benchonce
 bench: build
 	@scripts/need perf linux-perf || scripts/need strace strace || true
 	bin/ringfd bench $(BENCHFLAGS)
+
+# The library's own ring, the one on giouring, and net.
+bench-giouring: build
+	$(GO) build -buildvcs=auto -tags giouring -ldflags=-checklinkname=0 -o bin/ringfd-giouring ./cmd/ringfd
+	bin/ringfd bench --also giouring=bin/ringfd-giouring $(BENCHFLAGS)
 
 build:
 	$(GO) build -buildvcs=auto -o bin/ ./cmd/ringfd

@@ -5,24 +5,27 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"time"
 
 	"github.com/cockroachdb/errors"
 
+	"github.com/ringfd/ringfd"
 	"github.com/ringfd/ringfd/bench"
 )
 
 type benchCommand struct {
-	Cells    []string      `name:"cell" help:"Run these cells only: names or regular expressions." placeholder:"NAME"`
-	Backends []string      `name:"backend" help:"Run these backends only: io_uring, net." placeholder:"KIND"`
-	Rounds   int           `help:"Rounds of each backend in each cell." default:"5"`
-	Window   time.Duration `help:"Length of a round." default:"750ms"`
-	Warmup   time.Duration `help:"Time before each round that is not measured." default:"250ms"`
-	Syscalls bool          `help:"Count system calls too, with perf or strace, in a round of its own." default:"true" negatable:""`
-	JSON     bool          `name:"json" help:"Print the machine, the settings and every round, as JSON."`
-	List     bool          `help:"List the cells and their goals."`
+	Cells    []string          `name:"cell" help:"Run these cells only: names or regular expressions." placeholder:"NAME"`
+	Backends []string          `name:"backend" help:"Run these backends only: io_uring, net." placeholder:"KIND"`
+	Also     map[string]string `help:"Run the io_uring of another build of this command too, such as one with -tags giouring." placeholder:"NAME=PATH"`
+	Rounds   int               `help:"Rounds of each backend in each cell." default:"5"`
+	Window   time.Duration     `help:"Length of a round." default:"750ms"`
+	Warmup   time.Duration     `help:"Time before each round that is not measured." default:"250ms"`
+	Syscalls bool              `help:"Count system calls too, with perf or strace, in a round of its own." default:"true" negatable:""`
+	JSON     bool              `name:"json" help:"Print the machine, the settings and every round, as JSON."`
+	List     bool              `help:"List the cells and their goals."`
 }
 
 func (c *benchCommand) Run(ctx context.Context, io stdio) error {
@@ -75,7 +78,17 @@ func (c *benchCommand) config() (bench.Config, error) {
 	if config.Targets, err = selectTargets(c.Backends); err != nil {
 		return config, err
 	}
+	config.Targets = append(otherBuilds(c.Also), config.Targets...)
 	return config, config.Check()
+}
+
+// otherBuilds returns targets that run another executable.
+func otherBuilds(paths map[string]string) []bench.Target {
+	var targets []bench.Target
+	for _, name := range slices.Sorted(maps.Keys(paths)) {
+		targets = append(targets, bench.Target{Name: name, Backend: ringfd.IOUring, Command: []string{paths[name]}})
+	}
+	return targets
 }
 
 func selectTargets(names []string) ([]bench.Target, error) {
