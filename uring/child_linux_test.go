@@ -15,6 +15,7 @@ var parts = map[string]func() any{
 	"cached":      cached,
 	"few files":   fewFiles,
 	"some memory": someMemory,
+	"pings":       pings,
 }
 
 // unavailable is what New and Probe said.

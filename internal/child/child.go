@@ -52,7 +52,8 @@ func Run(t testing.TB, name string, result any, env ...string) {
 // Command is what Run runs.
 func Command(name string, env ...string) *exec.Cmd {
 	c := exec.Command(os.Args[0])
-	c.Env = append(os.Environ(), variable+"="+name)
+	// The race detector would wait for a second at the end of each process.
+	c.Env = append(os.Environ(), variable+"="+name, "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	c.Env = append(c.Env, env...)
 	c.WaitDelay = time.Minute
 	return c
