@@ -9,6 +9,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/ringfd/ringfd/accept"
 	"github.com/ringfd/ringfd/fd"
@@ -33,16 +34,14 @@ var closeCases = []Case{
 		})
 	}},
 	{Name: "CloseUnblocksWrite", Core: true, Run: func(t *testing.T, e *Env) {
-		e.Ends(t, func(t *testing.T, ours *fd.FD, _ net.Conn) {
+		e.Ends(t, func(t *testing.T, ours *fd.FD, peer net.Conn) {
 			pending := fill(t, ours)
 			if err := ours.Close(); err != nil {
 				t.Fatal(err)
 			}
 			w := await(t, pending, "the end of Write")
 			wantErr(t, "Write", w.err, "write", fd.ClosedLocally, net.ErrClosed)
-			if got := ours.Stats().Written; got != uint64(w.n) || w.n == 0 {
-				t.Errorf("Stats().Written = %d, Write returned %d", got, w.n)
-			}
+			wantExactly(t, ours, peer, w.n)
 		})
 	}},
 	{Name: "CloseUnblocksEveryCall", Run: func(t *testing.T, e *Env) {
@@ -160,6 +159,20 @@ var closeCases = []Case{
 		}
 		wantReason(t, ours, fd.ClosedLocally)
 	}},
+}
+
+// wantExactly checks the count that an aborted Write returned: it is what the
+// FD counted, and what the peer gets, to the byte.
+func wantExactly(t testing.TB, ours *fd.FD, peer net.Conn, n int) {
+	t.Helper()
+	if got := ours.Stats().Written; got != uint64(n) {
+		t.Errorf("Stats().Written = %d, Write returned %d", got, n)
+	}
+	_ = ours.Close()
+	_ = peer.SetDeadline(time.Now().Add(patience))
+	if got, err := io.Copy(io.Discard, peer); got != int64(n) || err != nil {
+		t.Errorf("the peer read %d bytes, %v; Write returned %d", got, err, n)
+	}
 }
 
 // descriptorReuse closes connections with calls in flight while new ones take
