@@ -108,7 +108,7 @@ func (a *netAcceptor) acceptOnce(ctx context.Context) (net.Conn, error) {
 		defer close(aborted)
 		a.mu.Lock()
 		a.aborting++
-		_ = a.l.SetDeadline(time.Unix(1, 0))
+		_ = a.l.SetDeadline(longAgo)
 		a.mu.Unlock()
 	})
 	c, err := a.l.Accept()

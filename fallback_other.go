@@ -108,6 +108,8 @@ type netSocket struct {
 	// Close does not shut the connection down first when the application wants
 	// a reset (SetLinger(0)), or has a duplicate that goes on (File).
 	resets, duplicated bool
+
+	halves [2]bool // that the application ended, unless shutdownEndsCalls
 }
 
 func (s *netSocket) Connect(ctx context.Context, addr net.Addr) error {
@@ -183,7 +185,7 @@ func (s *netSocket) dial(ctx context.Context, addr net.Addr) (streamConn, error)
 func (s *netSocket) Read(p []byte) (int, error) {
 	n, err := s.conn.Read(p)
 	if err != nil {
-		return n, s.ended(err)
+		return n, s.ended(err, readHalf)
 	}
 	return n, nil
 }
@@ -191,7 +193,7 @@ func (s *netSocket) Read(p []byte) (int, error) {
 func (s *netSocket) Write(p []byte) (int, error) {
 	n, err := s.conn.Write(p)
 	if err != nil {
-		return n, s.ended(err)
+		return n, s.ended(err, writeHalf)
 	}
 	return n, nil
 }
@@ -208,24 +210,25 @@ func (s *netSocket) Writev(buffers [][]byte) (int64, error) {
 	*lent = whole[:0]
 	buffersPool.Put(lent)
 	if err != nil {
-		return n, s.ended(err)
+		return n, s.ended(err, writeHalf)
 	}
 	return n, nil
 }
 
 // ended is the error of a call that moves bytes: what Close's shutdown looks
 // like to it is no doing of the peer.
-func (s *netSocket) ended(err error) error {
+func (s *netSocket) ended(err error, h half) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return net.ErrClosed
 	}
-	return bare(err)
+	err = bare(err)
+	if err == os.ErrDeadlineExceeded && s.halves[h] {
+		return endedHalf[h]
+	}
+	return err
 }
-
-func (s *netSocket) CloseRead() error  { return bare(s.conn.CloseRead()) }
-func (s *netSocket) CloseWrite() error { return bare(s.conn.CloseWrite()) }
 
 func (s *netSocket) Close() error {
 	s.mu.Lock()
@@ -284,6 +287,8 @@ func (s *netSocket) SetReadDeadline(t time.Time) error {
 	case s.conn == nil:
 		s.readDeadline = t
 		return nil
+	case s.halves[readHalf]:
+		return nil
 	}
 	return bare(s.conn.SetReadDeadline(t))
 }
@@ -296,6 +301,8 @@ func (s *netSocket) SetWriteDeadline(t time.Time) error {
 		return net.ErrClosed
 	case s.conn == nil:
 		s.writeDeadline = t
+		return nil
+	case s.halves[writeHalf]:
 		return nil
 	}
 	return bare(s.conn.SetWriteDeadline(t))

@@ -31,3 +31,9 @@ func beforeBind(c syscall.RawConn, config accept.Config) error {
 func setBacklog(h uintptr, backlog int) error {
 	return os.NewSyscallError("listen", syscall.Listen(int(h), backlog))
 }
+
+// On Unix shutdown ends the calls in flight.
+const (
+	shutdownEndsCalls = true
+	errShutdown       = syscall.EPIPE
+)

@@ -16,3 +16,9 @@ func beforeBind(_ syscall.RawConn, config accept.Config) error {
 
 // setBacklog does nothing: Windows does not change the backlog of a listening socket.
 func setBacklog(uintptr, int) error { return nil }
+
+// On Windows shutdown does not complete a call in flight.
+const (
+	shutdownEndsCalls               = false
+	errShutdown       syscall.Errno = 10058 // WSAESHUTDOWN
+)
