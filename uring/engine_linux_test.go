@@ -387,29 +387,38 @@ func TestSocketAfterEngineClose(t *testing.T) {
 // and descriptors are closed all the same.
 func TestDeadRing(t *testing.T) {
 	e := newEngine(t, Config{})
-	s, peer := newPair(t, e)
-	p := s.ring
-	cause := os.NewSyscallError("io_uring_enter", unix.EBADF)
+	reading, _ := newPair(t, e)
+	p := reading.ring
+	idle, closing := newSocketOn(t, e, p), newSocketOn(t, e, p)
+	descriptors := []int32{idle.sysfd, closing.sysfd}
+
 	release := hold(p)
-	done := make(chan error, 1)
 	before := p.count()
+	read, closed := make(chan error, 1), make(chan error, 1)
 	go func() {
-		_, err := s.Read(make([]byte, 1))
-		done <- err
+		_, err := reading.Read(make([]byte, 1))
+		read <- err
 	}()
-	until(t, "the receive is published", func() bool { return p.count() > before })
-	p.die(cause)
-	if err := <-done; !errors.Is(err, unix.EBADF) {
-		t.Errorf("a receive that the kernel never took: %v, want %v", err, cause)
+	go func() { closed <- closing.Close() }()
+	until(t, "both requests are published", func() bool { return p.count() == before+2 })
+	p.die(os.NewSyscallError("io_uring_enter", unix.EBADF))
+
+	if err := <-read; !errors.Is(err, unix.EBADF) {
+		t.Errorf("a receive that the kernel never took: %v, want EBADF", err)
 	}
-	if _, err := s.Write([]byte("x")); !errors.Is(err, unix.EBADF) {
-		t.Errorf("Write on a dead ring: %v, want %v", err, cause)
+	if err := <-closed; err != nil {
+		t.Errorf("a close that the kernel never took: %v", err)
 	}
-	if err := s.Close(); err != nil {
+	if _, err := idle.Write([]byte("x")); !errors.Is(err, unix.EBADF) {
+		t.Errorf("Write on a dead ring: %v, want EBADF", err)
+	}
+	if err := idle.Close(); err != nil {
 		t.Errorf("Close on a dead ring: %v", err)
 	}
-	if n, err := unix.Read(peer, make([]byte, 1)); n != 0 || err != nil {
-		t.Errorf("the peer of a closed socket reads %d, %v", n, err)
+	for _, sysfd := range descriptors {
+		if _, err := unix.FcntlInt(uintptr(sysfd), unix.F_GETFD, 0); err != unix.EBADF {
+			t.Errorf("the descriptor of a closed socket is still open: %v", err)
+		}
 	}
 	release() // so that no request stays
 }

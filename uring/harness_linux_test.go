@@ -41,6 +41,18 @@ func newPair(t testing.TB, e *Engine) (s *Socket, peer int) {
 	return s, fds[1]
 }
 
+// newSocketOn is newPair on the ring p.
+func newSocketOn(t testing.TB, e *Engine, p *parked) *Socket {
+	t.Helper()
+	for range e.rings {
+		if s, _ := newPair(t, e); s.ring == p {
+			return s
+		}
+	}
+	t.Fatal("no socket is given the ring")
+	return nil
+}
+
 // until waits for what nothing tells of.
 func until(t testing.TB, what string, happened func() bool) {
 	t.Helper()

@@ -80,12 +80,18 @@ func TestSmallerRings(t *testing.T) {
 	if got.Err != "" {
 		t.Fatal(got.Err)
 	}
-	if got.Fits[0] == defaultEntries {
+	if got.First == defaultEntries {
 		t.Skip("needs a kernel that charges rings to RLIMIT_MEMLOCK: before 5.12, or from 6.14")
 	}
-	for _, n := range got.Fits {
-		if n < minEntries || n >= defaultEntries || n&(n-1) != 0 {
-			t.Errorf("the rings have %v entries", got.Fits)
+	if got.First <= minEntries {
+		t.Errorf("a ring of %d entries is made where a longer one fits", got.First)
+	}
+	if len(got.Rings) == 0 {
+		t.Error("the engine has no ring")
+	}
+	for _, n := range got.Rings {
+		if n < minEntries || n > got.First {
+			t.Errorf("the engine has rings of %v entries, where %d fit", got.Rings, got.First)
 		}
 	}
 }
