@@ -59,6 +59,9 @@ func park(r *ring, used Features, busyPoll time.Duration) (*parked, error) {
 	}
 	p.file = os.NewFile(uintptr(fd), "io_uring")
 	conn, err := p.file.SyscallConn()
+	if err == nil {
+		err = p.file.SetReadDeadline(time.Time{}) // fails where the netpoller did not take the descriptor
+	}
 	if err != nil {
 		_ = p.file.Close()
 		r.close()
