@@ -135,6 +135,52 @@ func anyQueued(e *Engine) bool {
 	return false
 }
 
+// TestFullQueue submits and cancels where the submission queue has no room.
+func TestFullQueue(t *testing.T) {
+	e := newEngine(t, Config{Entries: minEntries})
+	s, peer := newPair(t, e)
+	p := s.ring
+	fill := func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for !p.ring.full() {
+			p.push(&sqe{opcode: opNop, userData: kindCancel})
+		}
+	}
+	for round := range 10 {
+		fill()
+		read := make(chan error, 1)
+		before := p.count()
+		go func() {
+			_, err := s.Read(make([]byte, 1))
+			read <- err
+		}()
+		until(t, "the receive finds room", func() bool { return p.count() > before })
+		fill()
+		if err := s.SetReadDeadline(time.Unix(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-read; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("round %d: Read: %v", round, err)
+		}
+		fill()
+		if err := s.SetReadDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Write([]byte{byte(round)}); err != nil {
+			t.Fatalf("round %d: Write: %v", round, err)
+		}
+		buf := make([]byte, 8)
+		if n, err := unix.Read(peer, buf); n != 1 || buf[0] != byte(round) {
+			t.Fatalf("round %d: the peer read %v, %v", round, buf[:max(n, 0)], err)
+		}
+	}
+	fill()
+	if err := s.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
 // TestSubmitterExits has the thread that submitted a receive end before data
 // comes: the kernel cancels the receive, and nobody may notice.
 func TestSubmitterExits(t *testing.T) {

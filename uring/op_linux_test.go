@@ -1,6 +1,9 @@
 package uring
 
 import (
+	"context"
+	"net"
+	"os"
 	"sync"
 	"testing"
 )
@@ -120,4 +123,25 @@ func TestOpTableConcurrent(t *testing.T) {
 			t.Errorf("the request %#x of an op that is gone leads to %p", data, o)
 		}
 	}
+}
+
+// TestRefusal checks that a closed socket reports that it is closed, whatever
+// else ends its calls, and that it can still close its descriptor.
+func TestRefusal(t *testing.T) {
+	var o op
+	want := func(err error) {
+		t.Helper()
+		if got := o.refusal(); got != err {
+			t.Errorf("the op is refused with %v, want %v", got, err)
+		}
+	}
+	want(nil)
+	o.aborts[abortDeadline] = os.ErrDeadlineExceeded
+	want(os.ErrDeadlineExceeded)
+	o.aborts[abortContext] = context.Canceled
+	want(context.Canceled)
+	o.aborts[abortClosed] = net.ErrClosed
+	want(net.ErrClosed)
+	o.sqe.opcode = opClose
+	want(nil)
 }
