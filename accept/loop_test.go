@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -22,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fakeAcceptor gives the results of a script, and then waits for its Close.
 type fakeAcceptor struct {
 	script []error // nil is a connection
-	calls  int
+	calls  atomic.Int32
 	once   sync.Once
 	closed chan struct{}
 }
@@ -39,9 +40,9 @@ func (a *fakeAcceptor) Accept(ctx context.Context) (fd.Socket, error) {
 		return nil, net.ErrClosed
 	default:
 	}
-	if a.calls < len(a.script) {
-		a.calls++
-		if err := a.script[a.calls-1]; err != nil {
+	if call := int(a.calls.Load()); call < len(a.script) {
+		a.calls.Add(1)
+		if err := a.script[call]; err != nil {
 			return nil, err
 		}
 		return fakeSocket{}, nil
@@ -90,7 +91,7 @@ func run(t *testing.T, loop accept.Loop, script ...error) (waits []time.Duration
 		}()
 		for {
 			synctest.Wait()
-			if a.calls == len(script) {
+			if int(a.calls.Load()) == len(script) {
 				break
 			}
 			select {
