@@ -82,6 +82,8 @@ func serve(t *testing.T, n int, busyPoll time.Duration) (Stats, time.Duration) {
 // TestSpinFinds has data come while a reader spins, often enough for one that
 // is not interrupted meanwhile.
 func TestSpinFinds(t *testing.T) {
+	old := runtime.GOMAXPROCS(2) // a P for the reader and one for this test
+	defer runtime.GOMAXPROCS(old)
 	e := newEngine(t, Config{BusyPoll: time.Hour}) // ended by what comes, or by a yield that takes long
 	s, peer := newPair(t, e)
 	p := s.ring
