@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"runtime"
@@ -248,23 +249,26 @@ func TestDeadlineRaces(t *testing.T) {
 	defer wg.Wait()
 	stop := make(chan struct{})
 	defer close(stop)
-	for _, deadline := range []func() time.Time{
-		func() time.Time { return time.Unix(1, 0) },
-		func() time.Time { return time.Time{} },
-		func() time.Time { return time.Now().Add(50 * time.Microsecond) },
-	} {
+	for range 3 {
 		wg.Go(func() {
 			for {
 				select {
 				case <-stop:
 					return
 				default:
-					if err := s.SetReadDeadline(deadline()); err != nil {
-						t.Error(err)
-						return
-					}
-					runtime.Gosched()
 				}
+				var at time.Time // at random, lest the order of turns on one P be always the same
+				switch rand.IntN(3) {
+				case 0:
+					at = time.Unix(1, 0)
+				case 1:
+					at = time.Now().Add(50 * time.Microsecond)
+				}
+				if err := s.SetReadDeadline(at); err != nil {
+					t.Error(err)
+					return
+				}
+				runtime.Gosched()
 			}
 		})
 	}
