@@ -165,6 +165,10 @@ func (p *parked) giveBack(quiet []quietOp) {
 	p.mu.Unlock()
 }
 
+// maxPerEnter bounds how many requests one system call submits: it keeps its P,
+// and the kernel's lock of the ring, for as long as they take.
+const maxPerEnter = 64
+
 // enterUpTo submits the requests that were published before target, whoever
 // published them. The kernel takes fewer at a time when it lacks memory or
 // when the completion queue is full: then there is something to harvest first.
@@ -175,7 +179,7 @@ func (p *parked) enterUpTo(target uint32) {
 			return
 		}
 		p.enters.Add(1)
-		switch errno := p.ring.enter(uint32(left), 0, 0); errno {
+		switch errno := p.ring.enter(min(uint32(left), maxPerEnter), 0, 0); errno {
 		case 0, syscall.EINTR:
 		case syscall.EAGAIN, syscall.EBUSY:
 			p.harvestMu.Lock()
