@@ -107,7 +107,6 @@ const (
 
 	recvSendPollFirst = 1 << 0 // ioprio of send and recv
 
-	cqeSockNonEmpty = 1 << 2
 )
 
 // io_uring_register opcodes.

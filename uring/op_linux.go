@@ -14,9 +14,7 @@ type op struct {
 	slot uint32
 	gen  atomic.Uint32 // of the last submission
 
-	// res and flags are those of the CQE, valid once state is done.
-	res         int32
-	flags       uint32
+	res         int32 // of the CQE, valid once state is done
 	quietResult int32 // the result of a request that posts no CQE on success
 	state       atomic.Uint32
 	wake        chan struct{} // one token per parked → done

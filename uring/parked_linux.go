@@ -206,7 +206,7 @@ func (p *parked) die(cause error) {
 		if request.userData&kindMask != kindOp {
 			continue
 		}
-		if o := p.ops.lookup(request.userData); o != nil && o.finish(-int32(syscall.ECANCELED), 0) {
+		if o := p.ops.lookup(request.userData); o != nil && o.finish(-int32(syscall.ECANCELED)) {
 			o.wake <- struct{}{}
 		}
 	}
@@ -271,7 +271,7 @@ func (p *parked) finishQuiet(quiet []quietOp, wake *[harvestBatch]*op, sleepers 
 			continue // it failed, and has perhaps been submitted again
 		}
 		p.completed++
-		if q.op.finish(q.op.quietResult, 0) {
+		if q.op.finish(q.op.quietResult) {
 			wake[sleepers] = q.op
 			sleepers++
 		}
@@ -289,7 +289,7 @@ func (p *parked) drain(wake *[harvestBatch]*op) (sleepers int, more bool) {
 		if c.userData&kindMask != kindOp {
 			continue
 		}
-		if o := p.ops.lookup(c.userData); o != nil && o.finish(c.res, c.flags) {
+		if o := p.ops.lookup(c.userData); o != nil && o.finish(c.res) {
 			wake[sleepers] = o
 			sleepers++
 		}
@@ -313,12 +313,12 @@ func (p *parked) getEvents() {
 }
 
 // finish records a CQE and reports whether the waiter sleeps.
-func (o *op) finish(res int32, flags uint32) (asleep bool) {
-	o.res, o.flags = res, flags
+func (o *op) finish(res int32) (asleep bool) {
+	o.res = res
 	return o.state.Swap(opDone) == opParked
 }
 
-// wait waits for the CQE of o. o.res and o.flags are valid after.
+// wait waits for the CQE of o. o.res is valid after.
 func (p *parked) wait(o *op, spin bool) {
 	if o.state.Load() != opDone && (!spin || !p.spin(o)) {
 		if o.state.CompareAndSwap(opSubmitted, opParked) {

@@ -91,9 +91,6 @@ func (s *Socket) Read(p []byte) (int, error) {
 	o := &d.op
 	o.buf = p
 	o.sqe = sqe{opcode: opRecv, fd: s.sysfd, addr: address(p), len: length(p)}
-	if o.flags&cqeSockNonEmpty == 0 && s.ring.used.Has(FeaturePollFirst) {
-		o.sqe.ioprio = recvSendPollFirst // the last receive emptied the socket
-	}
 	n, err := s.ring.run(o, true)
 	o.buf = nil
 	switch {
