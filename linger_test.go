@@ -14,8 +14,7 @@ import (
 )
 
 // TestLingeringCloseHoldsNothingUp closes a connection that lingers (its peer
-// does not read) on the only P and the only ring: it does linger, and other
-// connections go on.
+// does not read) on the only P and the only ring: other connections go on.
 func TestLingeringCloseHoldsNothingUp(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for _, row := range conformance.Rows() {
@@ -42,33 +41,32 @@ func TestLingeringCloseHoldsNothingUp(t *testing.T) {
 			if _, err := lingering.Write(make([]byte, 16<<20)); err == nil {
 				t.Fatal("the peer's buffers took 16 MiB")
 			}
-			const seconds = 1
-			if err := lingering.Conn().SetLinger(seconds); err != nil {
+			const linger, limit = 2, 500 * time.Millisecond
+			if err := lingering.Conn().SetLinger(linger); err != nil {
 				t.Fatal(err)
 			}
-			closed := make(chan time.Duration)
-			start := time.Now()
+			closed := make(chan struct{})
 			go func() {
-				_ = lingering.Close()
-				closed <- time.Since(start)
+				_ = lingering.Close() // for two seconds, or until a signal of the runtime ends the wait
+				close(closed)
 			}()
-			echoes, buf := 0, make([]byte, 1)
+			longest, last, buf := time.Duration(0), time.Now(), make([]byte, 1)
 			for {
-				select {
-				case took := <-closed:
-					if took < seconds*time.Second || echoes < 100 {
-						t.Errorf("Close took %v, with %d echoes meanwhile; want %d s and many", took, echoes, seconds)
-					}
-					return
-				default:
-				}
 				if _, err := client.Write(buf); err != nil {
 					t.Fatal(err)
 				}
 				if _, err := client.Read(buf); err != nil {
 					t.Fatal(err)
 				}
-				echoes++
+				longest, last = max(longest, time.Since(last)), time.Now()
+				select {
+				case <-closed:
+					if longest > limit {
+						t.Errorf("an echo took %v", longest)
+					}
+					return
+				default:
+				}
 			}
 		})
 	}

@@ -26,11 +26,10 @@ type parked struct {
 	used     Features
 	busyPoll time.Duration
 
-	mu        sync.Mutex    // submission: the SQ, and the aborts of each op
-	submitted uint64        // requests published since the start
-	taken     uint64        // how many of them a flusher has taken on
-	lastClose atomic.Uint32 // submitted, when the last CLOSE had been published
-	quiet     []quietOp     // those taken on by none yet that post no CQE on success
+	mu        sync.Mutex // submission: the SQ, and the aborts of each op
+	submitted uint64     // requests published since the start
+	taken     uint64     // how many of them a flusher has taken on
+	quiet     []quietOp  // those taken on by none yet that post no CQE on success
 	spare     [][]quietOp
 	dead      error // the ring is of no more use
 
@@ -126,11 +125,8 @@ func (p *parked) lockWithRoom() {
 // which makes the caller the flusher. The submission lock is held, with room.
 func (p *parked) push(request *sqe) (first bool) {
 	first = p.taken == p.submitted
-	p.submitted++
-	if request.opcode == opClose {
-		p.lastClose.Store(uint32(p.submitted)) // before a flusher can see it
-	}
 	p.ring.push(request)
+	p.submitted++
 	return first
 }
 
@@ -178,20 +174,12 @@ const maxPerEnter = 64
 // when the completion queue is full: then there is something to harvest first.
 func (p *parked) enterUpTo(target uint32) {
 	for {
-		head := p.ring.head()
-		left := int32(target - head)
+		left := int32(target - p.ring.head())
 		if left <= 0 {
 			return
 		}
-		n := min(uint32(left), maxPerEnter)
 		p.enters.Add(1)
-		var errno syscall.Errno
-		if int32(p.lastClose.Load()-head) > 0 {
-			errno = p.ring.enterMayBlock(n) // a close can linger (SO_LINGER)
-		} else {
-			errno = p.ring.enter(n, 0, 0)
-		}
-		switch errno {
+		switch errno := p.ring.enter(min(uint32(left), maxPerEnter), 0, 0); errno {
 		case 0, syscall.EINTR:
 		case syscall.EAGAIN, syscall.EBUSY:
 			p.harvestMu.Lock()

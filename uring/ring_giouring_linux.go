@@ -164,9 +164,6 @@ func (r *ring) enter(n, minComplete, flags uint32) syscall.Errno {
 	return errno
 }
 
-// enterMayBlock is the same: giouring's system call lets go of the P anyway.
-func (r *ring) enterMayBlock(n uint32) syscall.Errno { return r.enter(n, 0, 0) }
-
 // register is io_uring_register(2).
 func (r *ring) register(opcode uint32, arg unsafe.Pointer, n uint32) syscall.Errno {
 	_, errno := r.giouring.Register(r.fd, opcode, arg, n)

@@ -131,16 +131,10 @@ func (r *ring) advance(n uint32) { atomic.StoreUint32(r.cqHead, *r.cqHead+n) }
 // flags returns the flags of the submission ring.
 func (r *ring) flags() uint32 { return atomic.LoadUint32(r.sqFlags) }
 
-// enter submits n SQEs; head says how many were taken. As a raw system call it
-// keeps its P: it never waits. Reference: io_uring_enter(2).
+// enter submits n SQEs; head says how many were taken. Reference:
+// io_uring_enter(2).
 func (r *ring) enter(n, minComplete, flags uint32) syscall.Errno {
 	_, _, errno := syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), uintptr(minComplete), uintptr(flags), 0, 0)
-	return errno
-}
-
-// enterMayBlock is enter for requests that may block: it lets go of the P.
-func (r *ring) enterMayBlock(n uint32) syscall.Errno {
-	_, _, errno := syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), 0, 0, 0, 0)
 	return errno
 }
 

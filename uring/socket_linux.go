@@ -225,10 +225,22 @@ func (s *Socket) Close() error {
 	if sysfd == noFD {
 		return nil // never opened, or closed already
 	}
-	err := s.ring.closeFD(&s.write.op, sysfd)
+	var err error
+	if lingers(int(sysfd)) {
+		err = os.NewSyscallError("close", unix.Close(int(sysfd)))
+	} else {
+		err = s.ring.closeFD(&s.write.op, sysfd)
+	}
 	s.ring.ops.remove(&s.read.op)
 	s.ring.ops.remove(&s.write.op)
 	return err
+}
+
+// lingers reports whether closing waits (SO_LINGER). Through the ring it would
+// be the flusher who waits, in place of its own work, and with its P.
+func lingers(sysfd int) bool {
+	l, err := unix.GetsockoptLinger(sysfd, unix.SOL_SOCKET, unix.SO_LINGER)
+	return err == nil && l.Onoff != 0 && l.Linger > 0
 }
 
 func (e *Engine) forget(s *Socket) {
