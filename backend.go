@@ -26,18 +26,19 @@ type backend interface {
 	close() error
 }
 
-// Stats are counters of a Backend since Open. On Net only Sockets counts.
+// Stats are counters of a Backend since Open. On Net only Sockets and Listeners
+// count.
 type Stats struct {
 	// Sockets and Listeners are open now.
 	Sockets, Listeners int
 	// InFlight is how many requests the kernel holds now.
 	InFlight int
 	// Enters is how many io_uring_enter calls were made, Submitted how many
-	// requests they carried, and Completed how many completions came back.
+	// requests they carried, and Completed how many of those have ended.
 	Enters, Submitted, Completed uint64
-	// Wakeups is how often the reaper was woken, Overflows how often the
-	// completion queue was full, Canceled how many requests were cancelled by
-	// nobody here and submitted again, Spins how often BusyPoll found what it
-	// waited for and SpinsLost how often it did not.
+	// Wakeups is how often a reaper was woken, Overflows how often a completion
+	// queue was full, Resubmitted how many requests had to be made again (nobody
+	// here cancelled them, or the kernel would not wait), Spins how often
+	// BusyPoll found what it waited for and SpinsLost how often it did not.
 	Wakeups, Overflows, Resubmitted, Spins, SpinsLost uint64
 }

@@ -27,7 +27,7 @@ type Config struct {
 	Without Features
 	// BusyPoll is how long a reader spins before it parks; zero is never.
 	BusyPoll time.Duration
-	// Entries is the length of the submission queue, a power of two; zero is
+	// Entries is the length of each submission queue, a power of two; zero is
 	// 1024. The completion queue has eight times as many.
 	Entries uint32
 }
@@ -37,8 +37,9 @@ const (
 	maxRings       = 16
 )
 
-// New probes the kernel (once per process), makes a ring and starts its
-// reaper. When RLIMIT_MEMLOCK does not allow the ring it tries smaller ones.
+// New probes the kernel (once per process), makes a ring per P and starts their
+// reapers. When RLIMIT_MEMLOCK does not allow a ring it tries smaller ones, and
+// makes do with fewer.
 // The error says why io_uring cannot be used; Cure knows what to do about it.
 func New(c Config) (*Engine, error) {
 	report := Probe()
@@ -75,7 +76,7 @@ func (e *Engine) addRing(c Config, used Features) error {
 }
 
 // ring picks the ring of a new socket or listener.
-func (e *Engine) ring() *parked { return e.rings[int(e.next.Add(1))%len(e.rings)] }
+func (e *Engine) ring() *parked { return e.rings[e.next.Add(1)%uint32(len(e.rings))] }
 
 // usedFeatures are those that the parked ring takes advantage of.
 var usedFeatures = func() (f Features) {

@@ -330,9 +330,12 @@ func (p *parked) wait(o *op, spin bool) {
 // run submits o until it ends for a reason of its own, and returns its result,
 // or an errno, or why it was aborted. Codes that only io_uring has stay here.
 func (p *parked) run(o *op, spin bool) (int32, error) {
-	for {
+	for again := false; ; again = true {
 		if err := p.submit(o); err != nil {
 			return 0, err
+		}
+		if again {
+			p.resubmitted.Add(1)
 		}
 		p.wait(o, spin)
 		if o.res >= 0 {
@@ -342,7 +345,6 @@ func (p *parked) run(o *op, spin bool) (int32, error) {
 		case syscall.ECANCELED, syscall.EINTR:
 			// If this was our abort, submit refuses. Else nobody asked for it: the
 			// thread that submitted it has ended.
-			p.resubmitted.Add(1)
 		case syscall.EAGAIN:
 			if err := p.waitReady(o, spin); err != nil {
 				return 0, err
@@ -368,21 +370,8 @@ func (p *parked) waitReady(o *op, spin bool) error {
 
 // poll waits for events on fd, in the place of o's own request.
 func (p *parked) poll(o *op, fd int32, events uint32, spin bool) (int32, error) {
-	for {
-		o.sqe = sqe{opcode: opPollAdd, fd: fd, opFlags: events}
-		if err := p.submit(o); err != nil {
-			return 0, err
-		}
-		p.wait(o, spin)
-		switch {
-		case o.res >= 0:
-			return o.res, nil
-		case o.res == -int32(syscall.ECANCELED), o.res == -int32(syscall.EINTR):
-			p.resubmitted.Add(1)
-		default:
-			return 0, syscall.Errno(-o.res)
-		}
-	}
+	o.sqe = sqe{opcode: opPollAdd, fd: fd, opFlags: events}
+	return p.run(o, spin)
 }
 
 // abort makes o end with cause: a request in flight is cancelled, later ones
