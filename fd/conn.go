@@ -102,8 +102,9 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.wrap("set", c.fd.Se
 // SetWriteDeadline is FD.SetWriteDeadline.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.wrap("set", c.fd.SetWriteDeadline(t)) }
 
-// SetLinger sets SO_LINGER, in seconds; negative turns it off, 0 makes Close
-// send a reset.
+// SetLinger sets SO_LINGER, in seconds: negative turns it off, 0 makes Close
+// send a reset, more makes Close wait that long at most for what was written to
+// be acknowledged (a signal can end the wait; no other call waits with it).
 func (c *Conn) SetLinger(seconds int) error {
 	return c.option(func(s Socket) error { return s.SetLinger(seconds) })
 }
