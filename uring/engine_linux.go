@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Engine serves goroutines that make blocking calls, on a parked ring per P:
-// each ring has its locks, in the kernel too, and connections are spread over
-// the rings in turns.
+// Engine serves goroutines that make blocking calls, on a few parked rings: each
+// has its locks, in the kernel too, and connections are spread over the rings in
+// turns.
 type Engine struct {
 	rings []*parked
 	next  atomic.Uint32 // the ring of the next socket
@@ -37,8 +37,7 @@ const (
 	maxRings       = 16
 )
 
-// New probes the kernel (once per process), makes a ring per P and starts their
-// reapers. When RLIMIT_MEMLOCK does not allow a ring it tries smaller ones, and
+// New probes the kernel (once per process), makes the rings and starts their reapers. When RLIMIT_MEMLOCK does not allow a ring it tries smaller ones, and
 // makes do with fewer.
 // The error says why io_uring cannot be used; Cure knows what to do about it.
 func New(c Config) (*Engine, error) {
@@ -51,7 +50,7 @@ func New(c Config) (*Engine, error) {
 	}
 	used := report.Found & usedFeatures &^ c.Without
 	e := &Engine{sockets: make(map[*Socket]struct{}), listeners: make(map[*Listener]struct{})}
-	for range min(runtime.GOMAXPROCS(0), maxRings) {
+	for range rings(runtime.GOMAXPROCS(0)) {
 		if err := e.addRing(c, used); err != nil {
 			if len(e.rings) > 0 {
 				break // fewer rings do as well
@@ -60,6 +59,15 @@ func New(c Config) (*Engine, error) {
 		}
 	}
 	return e, nil
+}
+
+// rings returns how many rings serve so many Ps: one for one, which batches
+// best; else two each, so that two Ps seldom meet at the locks of one.
+func rings(procs int) int {
+	if procs == 1 {
+		return 1
+	}
+	return min(2*procs, maxRings)
 }
 
 func (e *Engine) addRing(c Config, used Features) error {
