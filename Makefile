@@ -6,42 +6,70 @@ TESTFLAGS = -shuffle=on -timeout=8m
 BENCHFLAGS =
 SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openbsd/amd64
 
-.PHONY: test bench bench-giouring build fmt vet cross unit race giouring benchonce wine vagrant-check lint clean
+# The library; what measures it; the command; and what it is measured against,
+# which is for Linux. Each is a module of its own, so that who imports the
+# library gets no more than it needs.
+MODULES = . bench cmd/ringfd
+PEERS = bench/peers
+
+.PHONY: test bench bench-full bench-giouring readme build peers lab fmt vet cross unit race giouring benchonce wine vagrant-check lint clean
 .NOTPARALLEL:
 
-test: fmt vet cross unit race giouring benchonce
+test: lab fmt vet cross unit race giouring benchonce
 
-# The main job: io_uring and net side by side. perf or strace count syscalls.
-bench: build
+# The main job: every target in turns, in about two minutes.
+bench: build peers
 	@scripts/need perf linux-perf || scripts/need strace strace || true
-	bin/ringfd bench $(BENCHFLAGS)
+	bin/ringfd bench --json=dist/bench/headline.json --html=dist/bench/headline.html $(BENCHFLAGS)
+	@echo "the page: dist/bench/headline.html"
+
+# The whole matrix takes hours; BENCHFLAGS='--cell=fanout.*' takes part of it.
+bench-full: build peers
+	@scripts/need perf linux-perf || scripts/need strace strace || true
+	bin/ringfd bench --full --rounds=5 --json=dist/bench/full.json --html=dist/bench/full.html $(BENCHFLAGS)
+	@echo "the page: dist/bench/full.html"
 
 # The library's own ring, the one on giouring, and net.
 bench-giouring: build
-	$(GO) build -buildvcs=auto -tags giouring -ldflags=-checklinkname=0 -o bin/ringfd-giouring ./cmd/ringfd
-	bin/ringfd bench --also giouring=bin/ringfd-giouring $(BENCHFLAGS)
+	$(GO) build -C cmd/ringfd -buildvcs=auto -tags giouring -ldflags=-checklinkname=0 -o ../../bin/ringfd-giouring .
+	bin/ringfd bench --target=io_uring --target=net --also giouring=bin/ringfd-giouring $(BENCHFLAGS)
+
+# The README's figures and pictures, from the report that is kept.
+readme: build
+	bin/ringfd bench render bench/results/headline.json --readme=README.md --pictures=bench/results
 
 build:
-	$(GO) build -buildvcs=auto -o bin/ ./cmd/ringfd
+	$(GO) build -C cmd/ringfd -buildvcs=auto -o ../../bin/ .
+
+# What ringfd is compared with.
+peers:
+	@GO='$(GO)' scripts/peers
+
+# What the tests of the bench use, by name: without it they leave parts out.
+lab: peers
+	@scripts/need perf linux-perf || true
+	@scripts/need strace strace || true
+	@scripts/need chromium chromium || true
 
 fmt:
 	@files=$$($$($(GO) env GOROOT)/bin/gofmt -l .) && test -z "$$files" || { echo "not as gofmt has it:" $$files; exit 1; }
 
 vet:
-	@for s in $(SYSTEMS); do echo "vet $$s"; \
-		CGO_ENABLED=0 GOOS=$${s%/*} GOARCH=$${s#*/} $(GO) vet ./... || exit 1; done
+	@for m in $(MODULES); do for s in $(SYSTEMS); do echo "vet $$m for $$s"; \
+		(cd $$m && CGO_ENABLED=0 GOOS=$${s%/*} GOARCH=$${s#*/} $(GO) vet ./...) || exit 1; done; done
+	cd $(PEERS) && $(GO) vet ./...
 	$(GO) vet -tags giouring ./...
 
 cross:
-	@for s in $(SYSTEMS); do echo "build $$s"; \
-		CGO_ENABLED=0 GOOS=$${s%/*} GOARCH=$${s#*/} $(GO) build ./... || exit 1; done
+	@for m in $(MODULES); do for s in $(SYSTEMS); do echo "build $$m for $$s"; \
+		(cd $$m && CGO_ENABLED=0 GOOS=$${s%/*} GOARCH=$${s#*/} $(GO) build -o /dev/null ./...) || exit 1; done; done
 
 unit:
-	$(GO) test $(TESTFLAGS) ./...
+	@for m in $(MODULES) $(PEERS); do (cd $$m && $(GO) test $(TESTFLAGS) ./...) || exit 1; done
 
 # The race detector is the one thing here that needs a C compiler.
 race:
-	@GO='$(GO)' scripts/race $(TESTFLAGS) ./...
+	@for m in $(MODULES) $(PEERS); do (cd $$m && GO='$(GO)' $$OLDPWD/scripts/race $(TESTFLAGS) ./...) || exit 1; done
 
 # giouring uses a linkname that Go's linker refuses unless told otherwise.
 giouring:
@@ -49,19 +77,18 @@ giouring:
 
 # Benchmarks are run once each, so that they cannot rot.
 benchonce:
-	$(GO) test -run='^$$' -bench=. -benchtime=1x ./...
+	@for m in $(MODULES); do (cd $$m && $(GO) test -run='^$$' -bench=. -benchtime=1x ./...) || exit 1; done
 
 # The Windows tests, under wine.
 wine:
-	@GO='$(GO)' scripts/wine $(TESTFLAGS) ./...
+	@for m in $(MODULES); do (cd $$m && GO='$(GO)' $$OLDPWD/scripts/wine $(TESTFLAGS) ./...) || exit 1; done
 
 vagrant-check:
 	@if scripts/need ruby ruby; then ruby -c Vagrantfile; else echo "vagrant-check: left out, it needs ruby"; fi
 
 lint: fmt vet
-	$(GO) mod tidy -diff
-	$(GO) mod verify
-	@if scripts/need shellcheck shellcheck; then shellcheck .ci/run scripts/need scripts/race scripts/wine; else echo "lint: the scripts were left out, they need shellcheck"; fi
+	@for m in $(MODULES) $(PEERS); do (cd $$m && $(GO) mod tidy -diff && $(GO) mod verify) || exit 1; done
+	@if scripts/need shellcheck shellcheck; then shellcheck .ci/run scripts/need scripts/peers scripts/race scripts/wine; else echo "lint: the scripts were left out, they need shellcheck"; fi
 
 clean:
 	rm -rf bin dist

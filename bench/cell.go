@@ -5,25 +5,41 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/ringfd/ringfd/bench/load"
 )
 
-// Cell is one workload: an echo of Size bytes on each of Conns connections, in
-// closed loop (a connection sends its next message when it has the reply).
+// Cell is one workload, as every target runs it.
 type Cell struct {
-	Name  string `json:"name"`
-	Size  int    `json:"size_bytes"`
-	Conns int    `json:"conns"`
+	Name     string        `json:"name"`
+	Workload load.Workload `json:"workload"`
+	// Network is tcp or unix.
+	Network string `json:"network"`
+	// Request and Reply are the sizes of messages; of a trace, the least and
+	// the greatest.
+	Request int `json:"request_bytes"`
+	Reply   int `json:"reply_bytes"`
+	Conns   int `json:"conns"`
+	// Depth is how many messages a connection has in flight.
+	Depth int `json:"depth"`
+	// Share makes it an open loop: at this share of what the baseline carries
+	// in closed loop, which is measured first.
+	Share float64 `json:"share_of_saturation,omitempty"`
+	// Spin keeps the generator from sleeping.
+	Spin bool `json:"spinning_generator,omitempty"`
 	// Procs is GOMAXPROCS of the server.
 	Procs int `json:"gomaxprocs"`
 	// Pinned puts the server on one core and the generator on another.
 	Pinned bool `json:"pinned"`
 	// BusyPoll is ringfd.Options.BusyPoll of the server.
-	BusyPoll time.Duration `json:"busy_poll_ns"`
-	// Goals are what the first target is to reach against the last.
+	BusyPoll time.Duration `json:"busy_poll_ns,omitempty"`
+	// Targets are those that run it; nil is all.
+	Targets []string `json:"targets,omitempty"`
+	// Goals are what the first target is to reach.
 	Goals []Goal `json:"goals,omitempty"`
 }
 
-// Goal bounds the median ratio of a metric.
+// Goal bounds the median ratio of a metric, of the first target to the baseline.
 type Goal struct {
 	Metric Metric  `json:"metric"`
 	AtMost float64 `json:"at_most"`
@@ -32,25 +48,8 @@ type Goal struct {
 // String is "p99 ≤ 1.00".
 func (g Goal) String() string { return fmt.Sprintf("%s ≤ %.2f", g.Metric, g.AtMost) }
 
-// Cells returns the cells of the main comparison, with their goals.
-func Cells() []Cell {
-	goals := func(cpu, p99 float64) []Goal {
-		return []Goal{{MetricCPU, cpu}, {MetricP99, p99}}
-	}
-	return []Cell{
-		{Name: "64B-1", Size: 64, Conns: 1, Procs: 1, Pinned: true, Goals: goals(1.00, 1.10)},
-		{Name: "64B-64-pinned", Size: 64, Conns: 64, Procs: 1, Pinned: true, Goals: goals(0.92, 1.00)},
-		{Name: "64B-1000-pinned", Size: 64, Conns: 1000, Procs: 1, Pinned: true, Goals: goals(0.92, 1.00)},
-		{Name: "64B-64-procs2", Size: 64, Conns: 64, Procs: 2, Goals: goals(0.88, 1.00)},
-		{Name: "64B-1000-procs2", Size: 64, Conns: 1000, Procs: 2, Goals: goals(0.88, 1.00)},
-		{Name: "16KiB-16", Size: 16 << 10, Conns: 16, Procs: 1, Pinned: true, Goals: goals(1.00, 1.10)},
-		{Name: "64KiB-16", Size: 64 << 10, Conns: 16, Procs: 1, Pinned: true, Goals: goals(1.00, 1.10)},
-		{
-			Name: "64B-1-busypoll", Size: 64, Conns: 1, Procs: 1, Pinned: true,
-			BusyPoll: 50 * time.Microsecond, Goals: []Goal{{MetricP50, 0.50}},
-		},
-	}
-}
+// seed is of the random choices in every cell: the same for every target.
+const seed = 2026
 
 // Select returns the cells whose whole name one of the patterns, regular
 // expressions, matches, in their order; all of them without patterns. A pattern
@@ -94,23 +93,56 @@ func names(cells []Cell) []string {
 
 // String describes the cell in words.
 func (c Cell) String() string {
-	text := fmt.Sprintf("%s × %d conns, GOMAXPROCS=%d", sizeText(c.Size), c.Conns, c.Procs)
-	if c.Conns == 1 {
-		text = fmt.Sprintf("%s × 1 conn, GOMAXPROCS=%d", sizeText(c.Size), c.Procs)
+	parts := []string{c.traffic()}
+	if c.Network == "unix" {
+		parts = append(parts, "unix sockets")
 	}
-	if c.Pinned {
-		text += " pinned"
-	} else {
-		text += " unpinned"
+	if c.Depth > 1 {
+		parts = append(parts, fmt.Sprintf("%d in flight on each", c.Depth))
+	}
+	if c.Share > 0 {
+		parts = append(parts, fmt.Sprintf("at %.0f%% of the baseline's capacity", 100*c.Share))
+	}
+	if c.Spin {
+		parts = append(parts, "the generator spins")
+	}
+	if c.Procs > 1 {
+		parts = append(parts, fmt.Sprintf("GOMAXPROCS=%d", c.Procs))
+	}
+	if !c.Pinned {
+		parts = append(parts, "not pinned")
 	}
 	if c.BusyPoll > 0 {
-		text += fmt.Sprintf(", BusyPoll(%v)", c.BusyPoll)
+		parts = append(parts, fmt.Sprintf("BusyPoll(%v)", c.BusyPoll))
 	}
-	return text
+	return strings.Join(parts, ", ")
+}
+
+func (c Cell) traffic() string {
+	conns := fmt.Sprintf("%d connections", c.Conns)
+	if c.Conns == 1 {
+		conns = "1 connection"
+	}
+	switch c.Workload {
+	case load.Exchange:
+		return fmt.Sprintf("%s for %s, %s", sizeText(c.Reply), sizeText(c.Request), conns)
+	case load.Churn:
+		return fmt.Sprintf("connect, echo %s, close; %d at a time", sizeText(c.Request), c.Conns)
+	case load.Fanout:
+		return fmt.Sprintf("%s to %s", sizeText(c.Request), conns)
+	case load.Idle:
+		return fmt.Sprintf("%d idle connections", c.Conns)
+	case load.Trace:
+		return fmt.Sprintf("p2p trace, %s to %s, %s", sizeText(c.Request), sizeText(c.Reply), conns)
+	}
+	return fmt.Sprintf("echo %s, %s", sizeText(c.Request), conns)
 }
 
 func sizeText(n int) string {
-	if n >= 1<<10 && n%(1<<10) == 0 {
+	switch {
+	case n >= 1<<20 && n%(1<<20) == 0:
+		return fmt.Sprintf("%d MiB", n>>20)
+	case n >= 1<<10 && n%(1<<10) == 0:
 		return fmt.Sprintf("%d KiB", n>>10)
 	}
 	return fmt.Sprintf("%d B", n)

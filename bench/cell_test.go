@@ -1,21 +1,24 @@
 package bench
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/ringfd/ringfd/bench/load"
 )
 
 func TestSelect(t *testing.T) {
-	all := Cells()
+	all := Headline()
 	for _, c := range []struct {
 		patterns []string
 		want     []string
 	}{
 		{nil, names(all)},
-		{[]string{"64B-1"}, []string{"64B-1"}}, // and not the others that begin so
-		{[]string{"64KiB-16", "64B-1"}, []string{"64B-1", "64KiB-16"}},
-		{[]string{".*-procs2", "64B-64-.*"}, []string{"64B-64-pinned", "64B-64-procs2", "64B-1000-procs2"}},
+		{[]string{"echo-64B-1"}, []string{"echo-64B-1"}}, // and not the others that begin so
+		{[]string{"echo-64KiB-16", "echo-64B-1"}, []string{"echo-64B-1", "echo-64KiB-16"}},
+		{[]string{".*-procs2", "echo-64B-64"}, []string{"echo-64B-64", "echo-64B-64-procs2"}},
 	} {
 		got, err := Select(all, c.patterns)
 		if err != nil || !slices.Equal(names(got), c.want) {
@@ -23,18 +26,50 @@ func TestSelect(t *testing.T) {
 		}
 	}
 	for _, pattern := range []string{"64B", "(", "nothing|"} {
-		if got, err := Select(all, []string{"64B-1", pattern}); err == nil || !strings.Contains(err.Error(), pattern) {
+		if got, err := Select(all, []string{"echo-64B-1", pattern}); err == nil || !strings.Contains(err.Error(), pattern) {
 			t.Errorf("%q: got %v, %v; want an error that names it", pattern, names(got), err)
 		}
 	}
 }
 
 func TestCellsCanRun(t *testing.T) {
-	seen := make(map[string]bool)
-	for _, c := range Cells() {
-		if seen[c.Name] || c.Size < minSize || c.Conns < 1 || c.Procs < 1 || len(c.Goals) == 0 {
-			t.Errorf("cell %+v", c)
+	for name, cells := range map[string][]Cell{"headline": Headline(), "full": Full()} {
+		seen := make(map[string]bool)
+		for _, c := range cells {
+			spec := load.Spec{Workload: c.Workload, Conns: c.Conns, Depth: c.Depth, Request: c.Request, Reply: c.Reply}
+			if err := spec.Check(); err != nil || seen[c.Name] || c.Procs < 1 || c.Network == "" {
+				t.Errorf("%s: cell %+v: %v", name, c, err)
+			}
+			seen[c.Name] = true
+			for _, target := range c.Targets {
+				if !slices.Contains(known, target) {
+					t.Errorf("%s: cell %s is for a target %q that there is not", name, c.Name, target)
+				}
+			}
 		}
-		seen[c.Name] = true
 	}
+}
+
+// The cells of the headline are in the full matrix too, for every target.
+func TestFullHoldsHeadline(t *testing.T) {
+	full := names(Full())
+	for _, c := range Headline() {
+		if !slices.Contains(full, c.Name) {
+			t.Errorf("%s is not in the full matrix", c.Name)
+		}
+	}
+}
+
+func ExampleCell_String() {
+	for _, c := range []Cell{echo(64, 1), overUnix(pipelined(64, 16, 8)), open(unpinned(echo(1<<20, 4)), 0.5), upload(8), churn(64), fanout(1<<10, 1000), idle(10)} {
+		fmt.Println(c.Name+":", c)
+	}
+	// Output:
+	// echo-64B-1: echo 64 B, 1 connection
+	// pipelined-64B-16-unix: 64 B for 64 B, 16 connections, unix sockets, 8 in flight on each
+	// echo-1MiB-4-procs2-open50: echo 1 MiB, 4 connections, at 50% of the baseline's capacity, GOMAXPROCS=2, not pinned
+	// upload-8: 8 B for 1 MiB, 8 connections, 4 in flight on each
+	// churn-64B-64: connect, echo 64 B, close; 64 at a time
+	// fanout-1KiB-1000: 1 KiB to 1000 connections
+	// idle-10: 10 idle connections
 }

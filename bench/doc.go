@@ -1,11 +1,10 @@
-// Package bench compares the backends of ringfd, and what else can be made a
-// Target, on the machine it runs on.
+// Package bench compares the backends of ringfd on the machine it runs on: with
+// each other, with Go's net, with other network libraries, and with servers in
+// C that are the floor.
 //
-// Its parts stand apart: a Cell is a workload; a Target is a server, run in a
-// process of its own; the load generator is another process; rounds of the
-// targets are interleaved (A B A B …) by Run, which returns a Report; the
-// statistics and the table are made from the Report alone.
-//
-// The program that calls Run must give Child the control when it is started
-// with ChildCommand as its first argument.
+// Its parts stand apart. A Cell is a workload; a Target is a server, run in a
+// process of its own; the load generator (package load) is another process, and
+// both obey the protocol of package control. Rounds of the targets are
+// interleaved by Run, which returns a Report; statistics, table and pages are
+// made from the Report alone.
 package bench

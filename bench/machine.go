@@ -11,6 +11,13 @@ type Machine struct {
 	CPUs   int    `json:"cpus"`
 	// MemoryKiB is the main memory.
 	MemoryKiB uint64 `json:"memory_kib,omitempty"`
+	// Mitigations are the kernel's against flaws of the processor, by flaw: they
+	// are part of what a system call costs.
+	Mitigations map[string]string `json:"mitigations,omitempty"`
+	// Congestion is the congestion control of TCP, loopback's too.
+	Congestion string `json:"tcp_congestion_control,omitempty"`
+	// Clock is the kernel's clock source, which every time stamp pays for.
+	Clock string `json:"clock_source,omitempty"`
 	// Load is the load average over the minute before the start: what else ran.
 	Load float64 `json:"load_average"`
 }

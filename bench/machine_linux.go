@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -16,6 +17,17 @@ func (m *Machine) detail() {
 	}
 	m.CPU = procField("/proc/cpuinfo", "model name")
 	_, _ = fmt.Sscan(procField("/proc/meminfo", "MemTotal"), &m.MemoryKiB)
+	m.Clock = firstLine(fileText("/sys/devices/system/clocksource/clocksource0/current_clocksource"), "")
+	m.Congestion = firstLine(fileText("/proc/sys/net/ipv4/tcp_congestion_control"), "")
+	flaws, _ := filepath.Glob("/sys/devices/system/cpu/vulnerabilities/*")
+	for _, path := range flaws {
+		if state := firstLine(fileText(path), ""); state != "" && state != "Not affected" {
+			if m.Mitigations == nil {
+				m.Mitigations = make(map[string]string)
+			}
+			m.Mitigations[filepath.Base(path)] = state
+		}
+	}
 	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
 		_, _ = fmt.Sscan(string(load), &m.Load)
 	}
@@ -40,12 +52,17 @@ func machineCPU() (time.Duration, bool) {
 
 // procField returns the value of the first "name : value" line, or "".
 func procField(path, name string) string {
-	text, _ := os.ReadFile(path)
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(fileText(path)) {
 		key, value, ok := strings.Cut(line, ":")
 		if ok && strings.TrimSpace(key) == name {
 			return strings.TrimSpace(value)
 		}
 	}
 	return ""
+}
+
+// fileText returns what is in a file, or "".
+func fileText(path string) string {
+	text, _ := os.ReadFile(path)
+	return string(text)
 }

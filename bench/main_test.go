@@ -6,20 +6,22 @@ import (
 	"os"
 	"runtime"
 	"testing"
+
+	"github.com/ringfd/ringfd/bench/control"
 )
 
 // TestMain makes the test binary its own child process, and some that only
 // tests need: see fakes.
 func TestMain(m *testing.M) {
 	args := os.Args[1:]
-	if len(args) == 2 && args[0] == ChildCommand {
+	if len(args) == 2 && args[0] == control.Command {
 		if err := Child(args[1], os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		return
 	}
-	if len(args) == 3 && args[1] == ChildCommand {
+	if len(args) == 3 && args[1] == control.Command {
 		fakes[args[0]](bufio.NewScanner(os.Stdin))
 		return
 	}
@@ -27,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 // fakes are child processes that do not do what they should, or that a test
-// looks at. The name is the argument before ChildCommand.
+// looks at. The name is the argument before control.Command.
 var fakes = map[string]func(requests *bufio.Scanner){
 	"dying": func(requests *bufio.Scanner) {
 		requests.Scan()

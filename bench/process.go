@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/ringfd/ringfd/bench/control"
 )
 
 // process is a child process seen from its parent.
@@ -35,7 +37,7 @@ const anyCPU = -1
 // startProcess starts command as a child in the given role. It is killed when
 // ctx ends.
 func startProcess(ctx context.Context, command []string, role string, where placement) (*process, error) {
-	args := append(append([]string(nil), command[1:]...), ChildCommand, role)
+	args := append(append([]string(nil), command[1:]...), control.Command, role)
 	cmd := exec.CommandContext(ctx, command[0], args...)
 	cmd.Env = append(os.Environ(), fmt.Sprintf("GOMAXPROCS=%d", where.procs))
 	p := &process{ctx: ctx, name: role + " process", cmd: cmd}
@@ -59,22 +61,22 @@ func startProcess(ctx context.Context, command []string, role string, where plac
 // errUnavailable is a backend that a child process could not open.
 var errUnavailable = errors.New("not available")
 
-func (p *process) call(r request) (reply, error) {
+func (p *process) call(r control.Request) (control.Reply, error) {
 	line, err := json.Marshal(r)
 	if err != nil {
-		return reply{}, err
+		return control.Reply{}, err
 	}
-	var answer reply
+	var answer control.Reply
 	if _, err = p.stdin.Write(append(line, '\n')); err == nil {
 		err = p.out.Decode(&answer)
 	}
 	switch {
 	case err != nil:
-		return reply{}, p.died(err)
+		return control.Reply{}, p.died(err)
 	case answer.Unavailable:
-		return reply{}, fmt.Errorf("%w: %s", errUnavailable, answer.Error)
+		return control.Reply{}, fmt.Errorf("%w: %s", errUnavailable, answer.Error)
 	case answer.Error != "":
-		return reply{}, fmt.Errorf("%s: %s", p.name, answer.Error)
+		return control.Reply{}, fmt.Errorf("%s: %s", p.name, answer.Error)
 	}
 	return answer, nil
 }

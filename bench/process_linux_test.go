@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"syscall"
 	"testing"
+
+	"github.com/ringfd/ringfd/bench/control"
 )
 
 const knownCalls = 5000
@@ -28,19 +30,19 @@ func TestCountSyscalls(t *testing.T) {
 	}
 	for name, attach := range counters {
 		t.Run(name, func(t *testing.T) {
-			p, err := startProcess(t.Context(), fake(t, "syscalls"), roleServer, placement{anyCPU, 1})
+			p, err := startProcess(t.Context(), fake(t, "syscalls"), control.RoleServer, placement{anyCPU, 1})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer p.end()
-			if _, err := p.call(request{}); err != nil { // it is up, and at rest
+			if _, err := p.call(control.Request{}); err != nil { // it is up, and at rest
 				t.Fatal(err)
 			}
 			counter, err := attach(t.Context(), p.cmd.Process.Pid)
 			if err != nil {
 				t.Skipf("%s cannot attach here (%v): install it, and run as root or with perf_event_paranoid and ptrace_scope at 0", name, err)
 			}
-			if _, err := p.call(request{}); err != nil {
+			if _, err := p.call(control.Request{}); err != nil {
 				t.Fatal(err)
 			}
 			calls, err := counter.end()
@@ -87,12 +89,12 @@ func TestPinning(t *testing.T) {
 	if first == second {
 		t.Fatalf("both on CPU %d", first)
 	}
-	p, err := startProcess(t.Context(), fake(t, "cpus"), roleServer, placement{second, 1})
+	p, err := startProcess(t.Context(), fake(t, "cpus"), control.RoleServer, placement{second, 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.end()
-	answer, err := p.call(request{})
+	answer, err := p.call(control.Request{})
 	if err != nil || answer.Ready.PID != 1 {
 		t.Errorf("the child may use %d CPUs, %v", answer.Ready.PID, err)
 	}
@@ -103,7 +105,7 @@ func TestPinning(t *testing.T) {
 
 func TestKilledChild(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	p, err := startProcess(ctx, fake(t, "cpus"), roleServer, placement{anyCPU, 1})
+	p, err := startProcess(ctx, fake(t, "cpus"), control.RoleServer, placement{anyCPU, 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +114,7 @@ func TestKilledChild(t *testing.T) {
 	if p.cmd.ProcessState == nil {
 		t.Error("the child was not waited for")
 	}
-	if _, err := p.call(request{}); !errors.Is(err, context.Canceled) {
+	if _, err := p.call(control.Request{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a call after the interrupt: %v", err)
 	}
 }

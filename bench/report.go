@@ -1,13 +1,18 @@
 package bench
 
 import (
+	"encoding/json"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"time"
+
+	"github.com/ringfd/ringfd/bench/control"
+	"github.com/ringfd/ringfd/bench/load"
 )
 
-// Report is all that Run found out: what was run where, every round, and the
-// statistics made from the rounds.
+// Report is all that Run found out: what was run where, every round with its
+// histogram, and the statistics made from the rounds.
 type Report struct {
 	Started  time.Time `json:"started"`
 	Took     float64   `json:"took_seconds"`
@@ -15,7 +20,8 @@ type Report struct {
 	Go       string    `json:"go"`
 	Commit   string    `json:"commit"`
 	Settings Settings  `json:"settings"`
-	Targets  []Target  `json:"targets"`
+	// Targets are those that ran: the first is ours, the last the baseline.
+	Targets []Target `json:"targets"`
 	// Auto says what a user gets who forces nothing.
 	Auto Choice `json:"auto"`
 	// Choices say what each target that was asked for runs on, or why it cannot.
@@ -31,10 +37,11 @@ type Settings struct {
 	Warmup   time.Duration `json:"warmup_ns"`
 	Window   time.Duration `json:"window_ns"`
 	Syscalls bool          `json:"syscalls"`
+	Driver   load.Driver   `json:"driver,omitempty"`
 	Args     []string      `json:"args,omitempty"`
 }
 
-// Choice is a backend and why it is used, or why it cannot be.
+// Choice is what a target runs on and why, or why it cannot run.
 type Choice struct {
 	Target string `json:"target"`
 	Kind   string `json:"kind,omitempty"`
@@ -46,7 +53,9 @@ type Choice struct {
 type CellReport struct {
 	Cell Cell `json:"cell"`
 	// Unpinned says why a cell that was to be pinned was not.
-	Unpinned string         `json:"unpinned,omitempty"`
+	Unpinned string `json:"unpinned,omitempty"`
+	// Rate is that of an open loop, in messages per second.
+	Rate     float64        `json:"rate,omitempty"`
 	Rounds   []Round        `json:"rounds"`
 	Syscalls []SyscallRound `json:"syscall_rounds,omitempty"`
 	// Summaries and Comparisons are made from the rounds.
@@ -58,12 +67,20 @@ type CellReport struct {
 type Round struct {
 	Target string `json:"target"`
 	// Pair numbers the rounds of a target; rounds of one pair ran in a row.
-	Pair      int        `json:"pair"`
-	Load      LoadResult `json:"load"`
-	ServerCPU CPU        `json:"server_cpu"`
-	// ServerRead is how many bytes the server counted in the window. It equals
-	// what the generator sent, or the round fails.
-	ServerRead uint64 `json:"server_read_bytes"`
+	Pair int         `json:"pair"`
+	Load load.Result `json:"load"`
+	// Server is what the server used in the window.
+	Server control.Usage `json:"server"`
+	// Read and Written are what the server counted in the window. They equal
+	// what the generator sent and received, or the round fails.
+	Read    uint64 `json:"server_read_bytes"`
+	Written uint64 `json:"server_written_bytes"`
+	// Go is what the Go runtime of the server did in the window, nil if it is
+	// not in Go.
+	Go     *control.GoUsage `json:"go,omitempty"`
+	Memory Memory           `json:"memory"`
+	// Engine is what the server counted of itself in its life.
+	Engine json.RawMessage `json:"engine,omitempty"`
 	// Others is what else ran in the window: its share of all the machine's CPUs.
 	// Zero where the system does not tell.
 	Others float64 `json:"others_busy"`
@@ -85,25 +102,27 @@ type SyscallRound struct {
 // Summary is what the rounds of a target come to.
 type Summary struct {
 	Target  string            `json:"target"`
-	Metrics map[Metric]Spread `json:"metrics"` // per second, or ns
+	Metrics map[Metric]Spread `json:"metrics"`
 	// ServerBusy and LoadBusy are the processes' share of one CPU, as medians.
 	ServerBusy float64 `json:"server_busy"`
 	LoadBusy   float64 `json:"load_busy"`
-	// Others is what else ran on the machine, its share of all CPUs: the median
-	// and the worst round.
+	// Late is how far the generator was behind its schedule at the worst: the
+	// median of the rounds. Open loop.
+	Late time.Duration `json:"late_ns,omitempty"`
+	// Others is what else ran on the machine, its share of all CPUs.
 	Others Spread `json:"others_busy"`
 	// Saturated says that the generator was at the end of its means, and the
 	// server perhaps not: throughput and latency are then the generator's too.
 	Saturated bool `json:"generator_saturated"`
 }
 
-// Comparison sets a target against another: ratios below 1 are good, but for
-// the throughput.
+// Comparison sets a target against another.
 type Comparison struct {
-	Target   string            `json:"target"`
-	Against  string            `json:"against"`
-	Ratios   map[Metric]Spread `json:"ratios"`
-	Verdicts []Verdict         `json:"verdicts"`
+	Target  string           `json:"target"`
+	Against string           `json:"against"`
+	Ratios  map[Metric]Ratio `json:"ratios"`
+	// Verdicts are on the goals, of the first target against the baseline.
+	Verdicts []Verdict `json:"verdicts,omitempty"`
 }
 
 // Verdict says whether a goal was reached.
@@ -114,14 +133,15 @@ type Verdict struct {
 }
 
 // saturation is the share of a CPU from which a generator of one thread counts
-// as saturated.
+// as saturated, unless the server is as busy.
 const saturation = 0.95
 
 // disturbance is the share of the machine from which other work counts as a
 // disturbance of the figures.
 const disturbance = 0.05
 
-// summarize makes Summaries and Comparisons, against the last of the targets.
+// summarize makes Summaries, and Comparisons of the first target with every
+// other and of every other with the baseline, the last.
 func (c *CellReport) summarize(targets []Target) {
 	c.Summaries, c.Comparisons = nil, nil
 	for _, t := range targets {
@@ -129,26 +149,46 @@ func (c *CellReport) summarize(targets []Target) {
 			c.Summaries = append(c.Summaries, s)
 		}
 	}
-	against := targets[len(targets)-1].Name
-	for _, t := range targets[:len(targets)-1] {
-		if comparison, ok := c.compare(t.Name, against); ok {
-			c.Comparisons = append(c.Comparisons, comparison)
-		}
+	if len(c.Summaries) == 0 {
+		return
 	}
+	ours, base := c.Summaries[0].Target, c.Summaries[len(c.Summaries)-1].Target
+	if ours != targets[0].Name || base != targets[len(targets)-1].Name {
+		return // there is nothing yet to compare, or to compare with
+	}
+	for _, s := range c.Summaries[1:] {
+		c.compare(ours, s.Target, s.Target == base)
+	}
+	for _, s := range c.Summaries[1:max(1, len(c.Summaries)-1)] {
+		c.compare(s.Target, base, false)
+	}
+}
+
+// Comparison returns a comparison that was made, or nil.
+func (c *CellReport) Comparison(target, against string) *Comparison {
+	i := slices.IndexFunc(c.Comparisons, func(k Comparison) bool { return k.Target == target && k.Against == against })
+	if i < 0 {
+		return nil
+	}
+	return &c.Comparisons[i]
 }
 
 func (c *CellReport) summary(target string) (Summary, bool) {
 	values := make(map[Metric][]float64)
-	var serverBusy, loadBusy, others []float64
-	for _, r := range c.Rounds {
+	var serverBusy, loadBusy, late, others []float64
+	for i := range c.Rounds {
+		r := &c.Rounds[i]
 		if r.Target != target {
 			continue
 		}
-		for _, m := range timed {
-			values[m] = append(values[m], m.of(r))
+		for _, m := range Metrics {
+			if value, ok := m.of(c.Cell.Workload, r); ok {
+				values[m] = append(values[m], value)
+			}
 		}
-		serverBusy = append(serverBusy, r.ServerCPU.Total().Seconds()/r.Load.Wall.Seconds())
-		loadBusy = append(loadBusy, r.Load.CPU.Total().Seconds()/r.Load.Wall.Seconds())
+		serverBusy = append(serverBusy, r.Server.CPU.Total().Seconds()/r.Load.Wall.Seconds())
+		loadBusy = append(loadBusy, r.Load.Busy)
+		late = append(late, float64(r.Load.Late))
 		others = append(others, r.Others)
 	}
 	if len(serverBusy) == 0 {
@@ -162,8 +202,9 @@ func (c *CellReport) summary(target string) (Summary, bool) {
 		s.Metrics[MetricSyscalls] = spreadOf([]float64{perMessage})
 	}
 	s.ServerBusy, s.LoadBusy = spreadOf(serverBusy).Median, spreadOf(loadBusy).Median
+	s.Late = time.Duration(spreadOf(late).Median)
 	s.Others = spreadOf(others)
-	s.Saturated = s.LoadBusy >= saturation
+	s.Saturated = s.LoadBusy >= saturation && s.ServerBusy < saturation
 	return s, true
 }
 
@@ -176,24 +217,28 @@ func (c *CellReport) syscallsPerMessage(target string) (float64, bool) {
 	return 0, false
 }
 
-func (c *CellReport) compare(target, against string) (Comparison, bool) {
-	comparison := Comparison{Target: target, Against: against, Ratios: make(map[Metric]Spread)}
-	for _, m := range timed {
-		if ratios := pairRatios(c.Rounds, m, target, against); len(ratios) > 0 {
-			comparison.Ratios[m] = spreadOf(ratios)
+func (c *CellReport) compare(target, against string, judge bool) {
+	comparison := Comparison{Target: target, Against: against, Ratios: make(map[Metric]Ratio)}
+	for _, m := range Metrics {
+		if ratio, ok := ratioOf(c.Cell.Workload, c.Rounds, m, target, against); ok {
+			comparison.Ratios[m] = ratio
 		}
 	}
 	ours, ok := c.syscallsPerMessage(target)
 	theirs, ok2 := c.syscallsPerMessage(against)
 	if ok && ok2 && theirs > 0 {
-		comparison.Ratios[MetricSyscalls] = spreadOf([]float64{ours / theirs})
+		comparison.Ratios[MetricSyscalls] = Ratio{Spread: spreadOf([]float64{ours / theirs}), Different: ours != theirs}
 	}
-	for _, goal := range c.Cell.Goals {
-		if ratio, ok := comparison.Ratios[goal.Metric]; ok {
-			comparison.Verdicts = append(comparison.Verdicts, Verdict{goal, ratio.Median, ratio.Median <= goal.AtMost})
+	if judge {
+		for _, goal := range c.Cell.Goals {
+			if ratio, ok := comparison.Ratios[goal.Metric]; ok {
+				comparison.Verdicts = append(comparison.Verdicts, Verdict{goal, ratio.Median, ratio.Median <= goal.AtMost})
+			}
 		}
 	}
-	return comparison, len(comparison.Ratios) > 0
+	if len(comparison.Ratios) > 0 {
+		c.Comparisons = append(c.Comparisons, comparison)
+	}
 }
 
 // commit returns the version control revision that the program was built from.

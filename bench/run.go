@@ -5,26 +5,36 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/ringfd/ringfd"
+	"github.com/ringfd/ringfd/bench/control"
+	"github.com/ringfd/ringfd/bench/load"
 )
 
 // Config says what Run is to do.
 type Config struct {
 	Settings
 	Cells []Cell
-	// Targets are interleaved in this order and compared with the last.
+	// Targets are interleaved; the first is compared with all the others, and
+	// the last is the baseline.
 	Targets []Target
-	// AllowMissing runs without the targets whose backend is not available
-	// here; otherwise that is an error.
+	// AllowMissing runs without the targets that cannot run here; otherwise
+	// that is an error.
 	AllowMissing bool
-	// Portable takes the generator with goroutines on every OS.
-	Portable bool
-	// ServiceTime makes the servers hold each read for so long.
-	ServiceTime time.Duration
 	// Progress, if set, is told what is about to run.
-	Progress func(done, all int, what string)
+	Progress func(Progress)
+}
+
+// Progress is where a run is.
+type Progress struct {
+	// Done of All rounds are complete; Left is an estimate of the time that the
+	// others take, 0 while nothing is known.
+	Done, All int
+	Left      time.Duration
+	// What is about to run.
+	What string
 }
 
 // Check returns the first mistake in a Config.
@@ -33,7 +43,7 @@ func (c Config) Check() error {
 	case len(c.Cells) == 0:
 		return errors.New("no cells to run")
 	case len(c.Targets) == 0:
-		return errors.New("no backends to run")
+		return errors.New("no targets to run")
 	case c.Rounds < 1:
 		return fmt.Errorf("%d rounds: at least 1 is needed", c.Rounds)
 	case c.Window <= 0:
@@ -55,15 +65,14 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &runner{Config: c, self: []string{self}}
+	r := &runner{Config: c, self: []string{self}, started: time.Now()}
 	r.serverCPU, r.loadCPU, r.cannotPin = pinCPUs()
-	started := time.Now()
 	r.report = &Report{
-		Started: started, Machine: ThisMachine(), Go: goVersion(), Commit: commit(),
+		Started: r.started, Machine: ThisMachine(), Go: goVersion(), Commit: commit(),
 		Settings: c.Settings,
 	}
 	err = r.run(ctx)
-	r.report.Took = time.Since(started).Seconds()
+	r.report.Took = time.Since(r.started).Seconds()
 	if ctx.Err() != nil {
 		r.report.Interrupted = true
 		return r.report, nil
@@ -74,6 +83,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 type runner struct {
 	Config
 	self               []string
+	started            time.Time
 	serverCPU, loadCPU int
 	cannotPin          error
 	report             *Report
@@ -84,11 +94,13 @@ func (r *runner) run(ctx context.Context) error {
 	if err := r.choose(ctx); err != nil {
 		return err
 	}
+	r.started = time.Now() // of the first round
 	for _, cell := range r.Cells {
 		r.report.Cells = append(r.report.Cells, CellReport{Cell: cell})
 		report := &r.report.Cells[len(r.report.Cells)-1]
-		err := r.cell(ctx, report)
-		report.summarize(r.report.Targets)
+		targets := r.targetsOf(cell)
+		err := r.cell(ctx, report, targets)
+		report.summarize(targets)
 		if err != nil {
 			return fmt.Errorf("cell %s: %w", cell.Name, err)
 		}
@@ -99,15 +111,23 @@ func (r *runner) run(ctx context.Context) error {
 // choose asks each target, in a process of its own, for its backend.
 func (r *runner) choose(ctx context.Context) error {
 	ask := func(t Target) (Choice, error) {
-		s, err := startServer(ctx, r.command(t), serverSpec{Backend: t.Backend, Buffer: 1}, placement{anyCPU, 1})
+		choice := Choice{Target: t.Name}
+		if why := t.missing(); why != "" {
+			choice.Error = why
+			return choice, fmt.Errorf("%w: %s", errUnavailable, why)
+		}
+		spec := r.serverSpec(echo(64, 1), t)
+		s, err := startServer(ctx, r.command(t), spec, placement{anyCPU, 1})
 		if err != nil {
-			return Choice{Target: t.Name, Error: err.Error()}, err
+			choice.Error = err.Error()
+			return choice, err
 		}
 		_, err = s.stop()
-		return Choice{Target: t.Name, Kind: string(s.ready.Kind), Why: s.ready.Why}, err
+		choice.Kind, choice.Why = s.ready.Kind, s.ready.Why
+		return choice, err
 	}
 	var err error
-	if r.report.Auto, err = ask(Target{Name: string(ringfd.Auto), Backend: ringfd.Auto}); err != nil {
+	if r.report.Auto, err = ask(Target{Name: string(ringfd.Auto), Server: string(ringfd.Auto)}); err != nil {
 		return err
 	}
 	for _, t := range r.Targets {
@@ -121,7 +141,7 @@ func (r *runner) choose(ctx context.Context) error {
 		}
 	}
 	if len(r.report.Targets) == 0 {
-		return errors.New("none of the backends is available")
+		return errors.New("none of the targets can run here")
 	}
 	return nil
 }
@@ -133,16 +153,41 @@ func (r *runner) command(t Target) []string {
 	return r.self
 }
 
+// targetsOf returns the targets that run a cell: those that it names, or all
+// where none of them was chosen.
+func (r *runner) targetsOf(cell Cell) []Target {
+	if cell.Targets == nil {
+		return r.report.Targets
+	}
+	targets := slices.DeleteFunc(slices.Clone(r.report.Targets), func(t Target) bool {
+		return slices.Contains(known, t.Name) && !slices.Contains(cell.Targets, t.Name)
+	})
+	if len(targets) == 0 {
+		return r.report.Targets
+	}
+	return targets
+}
+
+// known are the targets that a cell may leave out.
+var known = []string{IOUring, Net, Gnet, Netpoll, CEpoll, CIOUring, GoNet}
+
 // cell runs the rounds of a cell: A B A B …, and then, apart from the timed
-// ones, a round of each target in which system calls are counted.
-func (r *runner) cell(ctx context.Context, report *CellReport) error {
+// ones, a round of each target in which system calls are counted. The order of
+// the targets moves on from pair to pair, so that none always follows another.
+func (r *runner) cell(ctx context.Context, report *CellReport, targets []Target) error {
 	if report.Cell.Pinned && r.cannotPin != nil {
 		report.Unpinned = r.cannotPin.Error()
 	}
+	if report.Cell.Share > 0 {
+		if err := r.findRate(ctx, report, targets[len(targets)-1]); err != nil {
+			return err
+		}
+	}
 	for pair := range r.Rounds {
-		for _, t := range r.report.Targets {
+		for i := range targets {
+			t := targets[(pair+i)%len(targets)]
 			r.progress(fmt.Sprintf("%s, round %d of %d, %s", report.Cell.Name, pair+1, r.Rounds, t.Name))
-			round, err := r.round(ctx, report.Cell, t, nil)
+			round, err := r.round(ctx, report, t, r.Window, nil)
 			if err != nil {
 				return fmt.Errorf("%s: %w", t.Name, err)
 			}
@@ -150,13 +195,13 @@ func (r *runner) cell(ctx context.Context, report *CellReport) error {
 			report.Rounds = append(report.Rounds, round)
 		}
 	}
-	if !r.Syscalls {
+	if !r.Settings.Syscalls || report.Cell.Workload == load.Idle {
 		return nil
 	}
-	for _, t := range r.report.Targets {
+	for _, t := range targets {
 		r.progress(fmt.Sprintf("%s, system calls, %s", report.Cell.Name, t.Name))
 		count := SyscallRound{Target: t.Name}
-		round, err := r.round(ctx, report.Cell, t, &count)
+		round, err := r.round(ctx, report, t, r.Window, &count)
 		if err != nil {
 			return fmt.Errorf("%s, counting system calls: %w", t.Name, err)
 		}
@@ -166,48 +211,102 @@ func (r *runner) cell(ctx context.Context, report *CellReport) error {
 	return nil
 }
 
-func (r *runner) progress(what string) {
-	if r.Progress != nil {
-		perCell := r.Rounds
-		if r.Syscalls {
-			perCell++
+// findRate measures what the baseline carries in closed loop.
+func (r *runner) findRate(ctx context.Context, report *CellReport, base Target) error {
+	var rates []float64
+	for range 3 {
+		round, err := r.round(ctx, report, base, r.Window, nil)
+		if err != nil {
+			return fmt.Errorf("%s, for the rate: %w", base.Name, err)
 		}
-		r.Progress(r.done, perCell*len(r.Cells)*len(r.report.Targets), what)
+		rate, _ := MetricThroughput.of(report.Cell.Workload, &round)
+		rates = append(rates, rate)
+	}
+	report.Rate = spreadOf(rates).Median * report.Cell.Share
+	return nil
+}
+
+func (r *runner) progress(what string) {
+	if r.Config.Progress != nil {
+		all := 0
+		for _, cell := range r.Cells {
+			rounds := r.Rounds
+			if r.Settings.Syscalls && cell.Workload != load.Idle {
+				rounds++
+			}
+			all += rounds * len(r.targetsOf(cell))
+		}
+		var left time.Duration
+		if r.done > 0 {
+			left = time.Since(r.started) / time.Duration(r.done) * time.Duration(all-r.done)
+		}
+		r.Config.Progress(Progress{Done: r.done, All: all, Left: left, What: what})
 	}
 	r.done++
 }
 
-// minBuffer is the least buffer of a connection of the server: more than a
-// small message, as a server has that does not know what comes.
-const minBuffer = 4 << 10
+// A server that does not know what comes gives a connection more than a small
+// message, and not all of a great one.
+const (
+	minBuffer = 4 << 10
+	maxBuffer = 64 << 10
+)
+
+func (r *runner) serverSpec(cell Cell, t Target) control.ServerSpec {
+	spec := control.ServerSpec{
+		Target: t.Server, Network: cell.Network, Address: "127.0.0.1:0",
+		Service: cell.Workload.Service(), Request: cell.Request, Reply: cell.Reply,
+		Buffer:   min(max(cell.Request, minBuffer), maxBuffer),
+		BusyPoll: cell.BusyPoll,
+	}
+	if cell.Workload == load.Trace {
+		spec.Buffer = maxBuffer
+	}
+	return spec
+}
+
+// loadProcs is the generator's GOMAXPROCS: with a second P nothing takes the
+// only one away from the loop while it waits.
+const loadProcs = 2
 
 // round starts a server and a generator, warms up, and measures one window.
 // With count it counts the server's system calls in the window too.
-func (r *runner) round(ctx context.Context, cell Cell, t Target, count *SyscallRound) (Round, error) {
+func (r *runner) round(ctx context.Context, report *CellReport, t Target, window time.Duration, count *SyscallRound) (Round, error) {
+	cell := report.Cell
 	serverAt, loadAt := placement{anyCPU, cell.Procs}, placement{anyCPU, loadProcs}
 	if cell.Pinned && r.cannotPin == nil {
 		serverAt.cpu, loadAt.cpu = r.serverCPU, r.loadCPU
 	}
-	s, err := startServer(ctx, r.command(t), serverSpec{
-		Backend: t.Backend, Buffer: max(cell.Size, minBuffer), BusyPoll: cell.BusyPoll, ServiceTime: r.ServiceTime,
-	}, serverAt)
+	serverSpec := r.serverSpec(cell, t)
+	if cell.Network == "unix" {
+		dir, err := os.MkdirTemp("", "ringfd-bench-")
+		if err != nil {
+			return Round{}, err
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		serverSpec.Address = dir + "/socket"
+	}
+	s, err := startServer(ctx, r.command(t), serverSpec, serverAt)
 	if err != nil {
 		return Round{}, err
 	}
 	defer s.end()
-	spec := loadSpec{Address: s.ready.Address, Conns: cell.Conns, Size: cell.Size, Portable: r.Portable}
-	load, err := startLoad(ctx, r.self, spec, loadAt)
+	memoryBefore, kernelBefore := memoryOf(s.ready.PID), kernelMemory()
+	l, err := startLoad(ctx, r.self, load.Spec{
+		Network: cell.Network, Address: s.ready.Address, Workload: cell.Workload, Conns: cell.Conns, Depth: cell.Depth,
+		Request: cell.Request, Reply: cell.Reply, Rate: report.Rate, Seed: seed, Spin: cell.Spin, Driver: r.Driver,
+	}, loadAt)
 	if err != nil {
 		return Round{}, err
 	}
-	defer load.end()
+	defer l.end()
 
-	round := Round{Target: t.Name}
-	warmup, err := load.call(request{Do: doRun, Duration: r.Warmup})
+	var life traffic
+	warmup, err := l.run(r.Warmup)
 	if err != nil {
 		return Round{}, err
 	}
-	round.Warmup = warmup.Load.Messages
+	life.add(warmup)
 	// The server is idle at both marks: all replies are in.
 	before, err := s.mark()
 	if err != nil {
@@ -215,8 +314,8 @@ func (r *runner) round(ctx context.Context, cell Cell, t Target, count *SyscallR
 	}
 	counted := count.begin(ctx, s.ready.PID)
 	machineBefore, _ := machineCPU()
-	window, err := load.call(request{Do: doRun, Duration: r.Window})
-	machineAfter, known := machineCPU()
+	result, err := l.run(window)
+	machineAfter, knowsCPU := machineCPU()
 	counted()
 	if err != nil {
 		return Round{}, err
@@ -225,33 +324,39 @@ func (r *runner) round(ctx context.Context, cell Cell, t Target, count *SyscallR
 	if err != nil {
 		return Round{}, err
 	}
-	round.Load = *window.Load
-	round.ServerCPU = after.CPU.Sub(before.CPU)
-	if known {
-		others := machineAfter - machineBefore - round.ServerCPU.Total() - round.Load.CPU.Total()
-		round.Others = max(0, others.Seconds()/(round.Load.Wall.Seconds()*float64(r.report.Machine.CPUs)))
+	life.add(result)
+
+	round := Round{
+		Target: t.Name, Load: result, Server: after.Usage.Sub(before.Usage), Warmup: warmup.Messages,
+		Read: after.Totals.Read - before.Totals.Read, Written: after.Totals.Written - before.Totals.Written,
+		Memory: memoryOf(s.ready.PID), Engine: after.Engine,
 	}
-	round.ServerRead = after.Totals.Read - before.Totals.Read
-	if round.Load.Messages == 0 {
+	if after.Go != nil && before.Go != nil {
+		used := after.Go.Sub(*before.Go)
+		round.Go = &used
+	}
+	if cell.Workload == load.Idle {
+		round.Memory.perConn(memoryBefore, kernelBefore, kernelMemory(), cell.Conns)
+	}
+	if knowsCPU {
+		others := machineAfter - machineBefore - round.Server.CPU.Total() - result.Usage.CPU.Total()
+		round.Others = max(0, others.Seconds()/(result.Wall.Seconds()*float64(r.report.Machine.CPUs)))
+	}
+	if result.Messages == 0 && cell.Workload != load.Idle {
 		return Round{}, errors.New("no message came back in the window")
 	}
-	if round.ServerRead != round.Load.Sent || round.Load.Sent != round.Load.Received {
-		return Round{}, fmt.Errorf("the counts disagree: in the window the generator sent %d bytes and received %d, the server read %d",
-			round.Load.Sent, round.Load.Received, round.ServerRead)
+	if round.Read != result.Sent {
+		return Round{}, fmt.Errorf("the counts disagree: in the window the generator sent %d bytes, the server read %d", result.Sent, round.Read)
 	}
-	if _, err := load.call(request{Do: doStop}); err != nil {
+	if err := l.stop(); err != nil {
 		return Round{}, err
 	}
 	last, err := s.stop()
 	if err != nil {
 		return Round{}, err
 	}
-	return round, checkTotals(last.Totals, spec, round.Warmup+round.Load.Messages)
+	return round, life.check(last.Totals)
 }
-
-// loadProcs is the generator's GOMAXPROCS: with a second P nothing takes the
-// only one away from the loop while it waits in epoll.
-const loadProcs = 2
 
 // begin starts to count, unless c is nil, and returns what ends it.
 func (c *SyscallRound) begin(ctx context.Context, pid int) func() {

@@ -5,37 +5,46 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"reflect"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/ringfd/ringfd"
+	"github.com/ringfd/ringfd/bench/control"
+	"github.com/ringfd/ringfd/bench/load"
 	"github.com/ringfd/ringfd/fd"
 )
 
-// small is a bench of moments.
+// small is a bench of moments, on the targets that need no other program.
 func small(cells ...Cell) Config {
+	targets, err := SelectTargets(Targets(""), []string{IOUring, Net, GoNet})
+	if err != nil {
+		panic(err)
+	}
 	return Config{
 		Settings: Settings{Rounds: 2, Warmup: 5 * time.Millisecond, Window: 30 * time.Millisecond},
-		Cells:    cells, Targets: Targets(), AllowMissing: true,
+		Cells:    cells, Targets: targets, AllowMissing: true,
 	}
 }
 
 // Run itself fails when the server and the generator do not agree to the byte;
-// here it runs over both backends, both generators and all kinds of cells.
+// here it runs over the targets of this module, all drivers of the generator,
+// and all kinds of cells.
 func TestRun(t *testing.T) {
+	busy := echo(64, 1)
+	busy.BusyPoll, busy.Goals = 20*time.Microsecond, []Goal{{MetricP50, 0.5}}
 	cells := []Cell{
-		{Name: "one", Size: 64, Conns: 1, Procs: 1, Pinned: true, BusyPoll: 20 * time.Microsecond, Goals: []Goal{{MetricP50, 0.5}}},
-		{Name: "many", Size: 64, Conns: 50, Procs: 2},
-		{Name: "large", Size: 100_000, Conns: 3, Procs: 1, Pinned: true},
+		busy, unpinned(echo(64, 50)), echo(100_000, 3), open(echo(64, 10), 0.5), pipelined(64, 4, 8),
+		upload(2), download(2), churn(8), fanout(1<<10, 20), idle(50), trace(32),
 	}
-	for _, portable := range []bool{false, true} {
+	if runtime.GOOS != "windows" {
+		cells = append(cells, overUnix(echo(64, 4)), overUnix(trace(32)))
+	}
+	for _, driver := range []load.Driver{"", load.Portable} {
 		config := small(cells...)
-		config.Portable = portable
-		config.Syscalls = !portable
+		config.Driver = driver
+		config.Settings.Syscalls = driver == ""
 		report, err := Run(t.Context(), config)
 		if err != nil {
 			t.Fatal(err)
@@ -49,33 +58,50 @@ func checkReport(t *testing.T, report *Report, config Config) {
 	if report.Interrupted || len(report.Cells) != len(config.Cells) {
 		t.Fatalf("interrupted: %v, %d cells", report.Interrupted, len(report.Cells))
 	}
-	if net := report.Choices[len(report.Choices)-1]; net.Target != "net" || net.Kind != string(ringfd.Net) {
+	if net := report.Choices[1]; net.Target != Net || net.Kind != Net {
 		t.Errorf("the net target runs on %+v", net)
 	}
 	for _, c := range report.Cells {
 		if len(c.Rounds) != config.Rounds*len(report.Targets) {
 			t.Errorf("%s: %d rounds", c.Cell.Name, len(c.Rounds))
 		}
+		turns := make(map[int]map[string]bool)
 		for i, r := range c.Rounds {
-			if want := report.Targets[i%len(report.Targets)].Name; r.Target != want || r.Pair != i/len(report.Targets) {
-				t.Errorf("%s: round %d is %s of pair %d, want them in turns", c.Cell.Name, i, r.Target, r.Pair)
+			if turns[r.Pair] == nil {
+				turns[r.Pair] = make(map[string]bool)
 			}
-			if r.ServerRead != r.Load.Messages*uint64(c.Cell.Size) {
-				t.Errorf("%s: the server read %d bytes of %d messages", c.Cell.Name, r.ServerRead, r.Load.Messages)
+			turns[r.Pair][r.Target] = true
+			if r.Pair != i/len(report.Targets) {
+				t.Errorf("%s: round %d is of pair %d, want them in turns", c.Cell.Name, i, r.Pair)
+			}
+			if c.Cell.Workload == load.Idle {
+				if r.Memory.UserPerConn <= 0 && runtime.GOOS == "linux" {
+					t.Errorf("%s: memory %+v", c.Cell.Name, r.Memory)
+				}
+				continue
+			}
+			if r.Go == nil || r.Read == 0 || r.Written == 0 {
+				t.Errorf("%s: round %+v", c.Cell.Name, r)
 			}
 			l := r.Load.Latency
 			if l.Min <= 0 || l.Min > l.P50 || l.P50 > l.P99 || l.P99 > l.P999 || l.P999 > l.Max ||
-				runtime.GOOS != "windows" && r.ServerCPU.Total() <= 0 { // Windows counts in steps of 15 ms
+				runtime.GOOS != "windows" && r.Server.CPU.Total() <= 0 { // Windows counts in steps of 15 ms
 				t.Errorf("%s: round %+v", c.Cell.Name, r)
 			}
 		}
-		if len(c.Summaries) != len(report.Targets) || len(c.Comparisons) != len(report.Targets)-1 {
+		for pair, targets := range turns {
+			if len(targets) != len(report.Targets) {
+				t.Errorf("%s: in pair %d ran only %v", c.Cell.Name, pair, targets)
+			}
+		}
+		// Ours with each, and each other with the baseline.
+		if n := len(report.Targets); len(c.Summaries) != n || len(c.Comparisons) != n-1+max(0, n-2) {
 			t.Errorf("%s: %d summaries, %d comparisons", c.Cell.Name, len(c.Summaries), len(c.Comparisons))
 		}
 		for _, s := range c.Syscalls {
 			// Each message takes at least a read and a write, unless a ring
 			// takes many of them at once.
-			if s.Error == "" && s.Target == string(ringfd.Net) && s.Calls < 2*s.Messages {
+			if s.Error == "" && s.Target == Net && c.Cell.Workload == load.Echo && s.Calls < 2*s.Messages {
 				t.Errorf("%s: %d system calls for %d messages on net", c.Cell.Name, s.Calls, s.Messages)
 			}
 		}
@@ -115,31 +141,13 @@ func checkOutputs(t *testing.T, report *Report) {
 	}
 }
 
-func TestServiceTimeIsSeen(t *testing.T) {
-	const serviceTime = time.Millisecond
-	config := small(Cell{Name: "slow", Size: 64, Conns: 4, Procs: 1})
-	config.ServiceTime = serviceTime
-	report, err := Run(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range report.Cells[0].Rounds {
-		if r.Load.Latency.Min < serviceTime*99/100 { // the histogram rounds to three digits
-			t.Errorf("%s: a message that is held for %v took %v", r.Target, serviceTime, r.Load.Latency.Min)
-		}
-		if most := 4 * uint64(r.Load.Wall/serviceTime+1); r.Load.Messages > most {
-			t.Errorf("%s: %d messages in %v", r.Target, r.Load.Messages, r.Load.Wall)
-		}
-	}
-}
-
 func TestInterrupt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	config := small(Cell{Name: "one", Size: 64, Conns: 1, Procs: 1}, Cell{Name: "two", Size: 64, Conns: 1, Procs: 1})
+	config := small(echo(64, 1), echo(64, 2))
 	config.Targets = config.Targets[1:]
 	config.Window = time.Minute // ended by the interrupt alone
-	config.Progress = func(done, _ int, _ string) {
-		if done == 0 {
+	config.Progress = func(p Progress) {
+		if p.Done == 0 {
 			time.AfterFunc(100*time.Millisecond, cancel)
 		}
 	}
@@ -151,8 +159,8 @@ func TestInterrupt(t *testing.T) {
 }
 
 func TestMissingTarget(t *testing.T) {
-	config := small(Cell{Name: "one", Size: 64, Conns: 1, Procs: 1})
-	config.Targets = []Target{{Name: "absent", Command: fake(t, "unavailable")}, {Name: "net", Backend: ringfd.Net}}
+	config := small(echo(64, 1))
+	config.Targets = []Target{{Name: "absent", Command: fake(t, "unavailable")}, {Name: Net, Server: Net}}
 	report, err := Run(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +176,7 @@ func TestMissingTarget(t *testing.T) {
 }
 
 func TestDyingChild(t *testing.T) {
-	config := small(Cell{Name: "one", Size: 64, Conns: 1, Procs: 1})
+	config := small(echo(64, 1))
 	config.Targets = []Target{{Name: "dying", Command: fake(t, "dying")}}
 	_, err := Run(t.Context(), config)
 	if err == nil || !strings.Contains(err.Error(), "the cause") || !strings.Contains(err.Error(), "exit status 3") {
@@ -177,22 +185,23 @@ func TestDyingChild(t *testing.T) {
 }
 
 func TestTotalsThatDisagree(t *testing.T) {
-	spec := loadSpec{Conns: 2, Size: 10}
-	good := func() Totals {
-		return Totals{Accepted: 2, Read: 50, Written: 50, Ends: map[string]uint64{fd.ClosedByPeer.String(): 2}}
+	generator := traffic{conns: 2, sent: 50, received: 60}
+	good := func() control.Totals {
+		return control.Totals{Accepted: 2, Read: 50, Written: 60, Ends: map[string]uint64{fd.ClosedByPeer.String(): 2}}
 	}
-	if err := checkTotals(good(), spec, 5); err != nil {
+	if err := generator.check(good()); err != nil {
 		t.Error(err)
 	}
-	for i, spoil := range []func(*Totals){
-		func(t *Totals) { t.Accepted = 3 },
-		func(t *Totals) { t.Read-- },
-		func(t *Totals) { t.Written++ },
-		func(t *Totals) { t.Ends = map[string]uint64{fd.ClosedByPeer.String(): 1, fd.Lost.String(): 1} },
+	for i, spoil := range []func(*control.Totals){
+		func(t *control.Totals) { t.Accepted = 3 },
+		func(t *control.Totals) { t.Read-- },
+		func(t *control.Totals) { t.Written++ },
+		func(t *control.Totals) { t.Live = 1 },
+		func(t *control.Totals) { t.Ends = map[string]uint64{fd.ClosedByPeer.String(): 1, fd.Lost.String(): 1} },
 	} {
 		totals := good()
 		spoil(&totals)
-		if checkTotals(totals, spec, 5) == nil {
+		if generator.check(totals) == nil {
 			t.Errorf("case %d: %+v passes", i, totals)
 		}
 	}
@@ -206,7 +215,7 @@ func TestCheck(t *testing.T) {
 		func(c *Config) { c.Window = 0 },
 		func(c *Config) { c.Warmup = -1 },
 	} {
-		config := small(Cells()...)
+		config := small(Headline()...)
 		if err := config.Check(); err != nil {
 			t.Fatal(err)
 		}
@@ -215,9 +224,4 @@ func TestCheck(t *testing.T) {
 			t.Errorf("case %d runs", i)
 		}
 	}
-}
-
-func ExampleCell_String() {
-	fmt.Println(Cells()[7])
-	// Output: 64 B × 1 conn, GOMAXPROCS=1 pinned, BusyPoll(50µs)
 }

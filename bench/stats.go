@@ -2,48 +2,11 @@ package bench
 
 import (
 	"slices"
+
+	"golang.org/x/perf/benchmath"
+
+	"github.com/ringfd/ringfd/bench/load"
 )
-
-// Metric is a figure of a round that targets are compared by.
-type Metric string
-
-// The metrics.
-const (
-	MetricThroughput Metric = "throughput"
-	MetricP50        Metric = "p50"
-	MetricP99        Metric = "p99"
-	MetricP999       Metric = "p99.9"
-	MetricCPU        Metric = "server CPU/msg"
-	MetricSyscalls   Metric = "syscalls/msg" // counted apart, not in the timed rounds
-)
-
-// timed are the metrics of a timed round, in the order of the table.
-var timed = []Metric{MetricThroughput, MetricP50, MetricP99, MetricP999, MetricCPU}
-
-// of returns the metric of a round: messages per second, or nanoseconds.
-func (m Metric) of(r Round) float64 {
-	switch m {
-	case MetricThroughput:
-		return float64(r.Load.Messages) / r.Load.Wall.Seconds()
-	case MetricP50:
-		return float64(r.Load.Latency.P50)
-	case MetricP99:
-		return float64(r.Load.Latency.P99)
-	case MetricP999:
-		return float64(r.Load.Latency.P999)
-	case MetricCPU:
-		return float64(r.ServerCPU.Total()) / float64(r.Load.Messages)
-	}
-	return 0
-}
-
-// worse reports whether a ratio of this metric says that the numerator loses.
-func (m Metric) worse(ratio float64) bool {
-	if m == MetricThroughput {
-		return ratio < 1
-	}
-	return ratio > 1
-}
 
 // Spread is a median with the extremes around it.
 type Spread struct {
@@ -66,22 +29,58 @@ func median(sorted []float64) float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// pairRatios divides, pair by pair, the metric of the rounds of one target by
-// that of the rounds of another. What the machine did meanwhile was the same
-// for both rounds of a pair, or nearly: they ran one after the other. Rounds
-// without their other half are left out.
-func pairRatios(rounds []Round, m Metric, target, against string) []float64 {
-	base := make(map[int]float64)
-	for _, r := range rounds {
-		if r.Target == against {
-			base[r.Pair] = m.of(r)
+// Ratio compares a metric of two targets.
+type Ratio struct {
+	// Spread is of the ratios pair by pair: what the machine did meanwhile was
+	// the same for both rounds of a pair, or nearly, for they ran one after the
+	// other.
+	Spread
+	// Different says that the rounds of the two targets differ by more than
+	// chance explains: by the Mann-Whitney U test, as benchstat does, which
+	// knows nothing of pairs.
+	Different bool `json:"different"`
+	// P is the probability of such rounds from two equal targets. Exact counts
+	// have 0.
+	P float64 `json:"p"`
+}
+
+// alpha is the P below which a difference counts.
+const alpha = 0.05
+
+// differ applies benchstat's test.
+func differ(a, b []float64) (p float64, different bool) {
+	thresholds := benchmath.Thresholds{CompareAlpha: alpha}
+	c := benchmath.AssumeNothing.Compare(
+		benchmath.NewSample(slices.Clone(a), &thresholds), benchmath.NewSample(slices.Clone(b), &thresholds))
+	return c.P, c.P < alpha
+}
+
+// ratioOf compares the rounds of two targets. Rounds without their other half
+// are left out of the ratios.
+func ratioOf(w load.Workload, rounds []Round, m Metric, target, against string) (Ratio, bool) {
+	mine, base := make(map[int]float64), make(map[int]float64)
+	for i := range rounds {
+		value, ok := m.of(w, &rounds[i])
+		if !ok {
+			continue
+		}
+		switch rounds[i].Target {
+		case target:
+			mine[rounds[i].Pair] = value
+		case against:
+			base[rounds[i].Pair] = value
 		}
 	}
-	var ratios []float64
-	for _, r := range rounds {
-		if b, ok := base[r.Pair]; ok && r.Target == target && b > 0 {
-			ratios = append(ratios, m.of(r)/b)
+	var a, b, ratios []float64
+	for pair, value := range mine {
+		if other, ok := base[pair]; ok && other > 0 {
+			a, b, ratios = append(a, value), append(b, other), append(ratios, value/other)
 		}
 	}
-	return ratios
+	if len(ratios) == 0 {
+		return Ratio{}, false
+	}
+	r := Ratio{Spread: spreadOf(ratios)}
+	r.P, r.Different = differ(a, b)
+	return r, true
 }

@@ -4,6 +4,9 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/ringfd/ringfd/bench/control"
+	"github.com/ringfd/ringfd/bench/load"
 )
 
 func TestSpread(t *testing.T) {
@@ -29,36 +32,74 @@ func TestSpread(t *testing.T) {
 // roundOf is a round of one second with the given messages, p99 and CPU.
 func roundOf(target string, pair int, messages uint64, p99, cpu time.Duration) Round {
 	return Round{
-		Target: target, Pair: pair, ServerCPU: CPU{User: cpu / 4, System: cpu - cpu/4},
-		Load: LoadResult{Messages: messages, Wall: time.Second, Latency: Latency{P50: p99 / 2, P99: p99, P999: 2 * p99}},
+		Target: target, Pair: pair,
+		Server: control.Usage{CPU: control.CPU{User: cpu / 4, System: cpu - cpu/4}, Voluntary: 10, Involuntary: 5},
+		Load: load.Result{
+			Messages: messages, Wall: time.Second,
+			Latency: load.Latency{P50: p99 / 2, P90: p99 * 3 / 4, P99: p99, P999: 2 * p99, Max: 3 * p99},
+		},
 	}
 }
 
 func TestMetrics(t *testing.T) {
 	r := roundOf("a", 0, 1000, 80*time.Microsecond, 5*time.Millisecond)
-	for m, want := range map[Metric]float64{
-		MetricThroughput: 1000, MetricP50: 40_000, MetricP99: 80_000, MetricP999: 160_000, MetricCPU: 5000,
-	} {
-		if got := m.of(r); got != want {
-			t.Errorf("%s: got %v, want %v", m, got, want)
+	r.Go = &control.GoUsage{Mallocs: 500, Allocated: 2000, GCPause: 10 * time.Millisecond}
+	r.Memory = Memory{Resident: 7, UserPerConn: 8, KernelPerConn: 9}
+	check := func(w load.Workload, want map[Metric]float64) {
+		t.Helper()
+		for _, m := range Metrics {
+			got, ok := m.of(w, &r)
+			if value, known := want[m]; ok != known || ok && got != value {
+				t.Errorf("%s of %s: got %v, %v; want %v, %v", m, w, got, ok, value, known)
+			}
 		}
 	}
-	if !MetricThroughput.worse(0.9) || MetricThroughput.worse(1.1) || !MetricCPU.worse(1.1) || MetricCPU.worse(1) {
+	check(load.Echo, map[Metric]float64{
+		MetricThroughput: 1000, MetricP50: 40_000, MetricP90: 60_000, MetricP99: 80_000, MetricP999: 160_000,
+		MetricCPU: 5000, MetricUserCPU: 1250, MetricSystemCPU: 3750, MetricSwitches: 0.015,
+		MetricAllocs: 0.5, MetricAllocated: 2, MetricGCPause: 0.01, MetricResident: 7,
+	})
+	check(load.Idle, map[Metric]float64{MetricResident: 7, MetricUserPerConn: 8, MetricKernelConn: 9, MetricIdleCPU: 0.005})
+	r.Go, r.Memory = nil, Memory{} // a server in C, where the system does not tell
+	if _, ok := MetricAllocs.of(load.Echo, &r); ok {
+		t.Error("a server without Go allocates")
+	}
+	if _, ok := MetricResident.of(load.Echo, &r); ok {
+		t.Error("memory is known that nobody told")
+	}
+	if !MetricThroughput.Worse(0.9) || MetricThroughput.Worse(1.1) || !MetricCPU.Worse(1.1) || MetricCPU.Worse(1) {
 		t.Error("a loss is less throughput, or more of anything else")
 	}
 }
 
-func TestPairRatios(t *testing.T) {
+func TestRatio(t *testing.T) {
 	rounds := []Round{
 		roundOf("a", 0, 300, 1, 1), roundOf("b", 0, 100, 1, 1),
 		roundOf("b", 1, 200, 1, 1), roundOf("a", 1, 100, 1, 1),
 		roundOf("a", 2, 999, 1, 1), // cut off before its other half
 	}
-	if got, want := pairRatios(rounds, MetricThroughput, "a", "b"), []float64{3, 0.5}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+	if got, ok := ratioOf(load.Echo, rounds, MetricThroughput, "a", "b"); !ok || got.Spread != (Spread{1.75, 0.5, 3}) || got.Different {
+		t.Errorf("got %+v, %v", got, ok)
 	}
-	if got := pairRatios(rounds, MetricThroughput, "a", "c"); got != nil {
+	if got, ok := ratioOf(load.Echo, rounds, MetricThroughput, "a", "c"); ok {
 		t.Errorf("against a target without rounds: %v", got)
+	}
+}
+
+// A difference is one only when chance does not explain it.
+func TestDiffer(t *testing.T) {
+	for _, c := range []struct {
+		a, b []float64
+		want bool
+	}{
+		{[]float64{1, 2, 3, 4, 5}, []float64{6, 7, 8, 9, 10}, true},
+		{[]float64{1, 2, 3, 4, 9}, []float64{2, 3, 4, 5, 1}, false}, // mixed
+		{[]float64{1, 1, 1}, []float64{2, 2, 2}, false},             // too few to tell
+		{[]float64{5, 5, 5, 5, 5}, []float64{5, 5, 5, 5, 5}, false}, // equal
+	} {
+		if p, got := differ(c.a, c.b); got != c.want {
+			t.Errorf("%v and %v: p = %v, different: %v", c.a, c.b, p, got)
+		}
 	}
 }
 
@@ -67,7 +108,7 @@ func TestSummarize(t *testing.T) {
 	c := CellReport{
 		Cell: Cell{Goals: []Goal{{MetricCPU, 0.92}, {MetricP99, 1}}},
 		Rounds: []Round{
-			roundOf("ring", 0, 1000, 110, 800), roundOf("net", 0, 1000, 100, 1000),
+			roundOf("ring", 0, 1000, 110, 800), roundOf("net", 0, 1000, 100, 1000), roundOf("c", 0, 1000, 55, 1000),
 			roundOf("ring", 1, 1000, 330, 1800), roundOf("net", 1, 1000, 300, 2000),
 			roundOf("ring", 2, 1000, 990, 2800), roundOf("net", 2, 1000, 900, 4000),
 		},
@@ -75,14 +116,13 @@ func TestSummarize(t *testing.T) {
 			{Target: "ring", Calls: 50, Messages: 100}, {Target: "net", Calls: 300, Messages: 100},
 		},
 	}
-	c.Rounds[0].Load.CPU.User = 2 * time.Second // saturates two rounds of three
-	c.Rounds[2].Load.CPU.User = 960 * time.Millisecond
-	c.summarize([]Target{{Name: "ring"}, {Name: "net"}})
-	if len(c.Summaries) != 2 || len(c.Comparisons) != 1 {
+	targets := []Target{{Name: "ring"}, {Name: "c"}, {Name: "net"}}
+	c.summarize(targets)
+	if len(c.Summaries) != 3 || len(c.Comparisons) != 3 {
 		t.Fatalf("%d summaries and %d comparisons", len(c.Summaries), len(c.Comparisons))
 	}
-	k := c.Comparisons[0]
-	if got, want := k.Ratios[MetricCPU], (Spread{0.8, 0.7, 0.9}); got != want {
+	k := c.Comparison("ring", "net")
+	if got, want := k.Ratios[MetricCPU].Spread, (Spread{0.8, 0.7, 0.9}); got != want {
 		t.Errorf("CPU: got %v, want %v", got, want)
 	}
 	if got := k.Ratios[MetricSyscalls].Median; got != 0.5/3 {
@@ -91,7 +131,36 @@ func TestSummarize(t *testing.T) {
 	if !k.Verdicts[0].Reached || k.Verdicts[1].Reached {
 		t.Errorf("the CPU goal is reached and the p99 goal is not: %v", k.Verdicts)
 	}
-	if !c.Summaries[0].Saturated || c.Summaries[1].Saturated {
-		t.Error("the generator was saturated in the rounds of ring only")
+	if other := c.Comparison("ring", "c"); other.Verdicts != nil || other.Ratios[MetricP99].Median != 2 {
+		t.Errorf("ring against c: %+v", other)
+	}
+	if c.Comparison("c", "net") == nil || c.Comparison("net", "ring") != nil {
+		t.Error("the others are compared with the baseline, and it with nothing")
+	}
+	// Without ours, or without the baseline, there is nothing to compare.
+	c.Rounds = c.Rounds[1:3]
+	c.summarize(targets)
+	if len(c.Summaries) != 2 || c.Comparisons != nil {
+		t.Errorf("%d summaries and comparisons %v", len(c.Summaries), c.Comparisons)
+	}
+}
+
+// The generator is the limit where it is at its end and the server is not.
+func TestSaturation(t *testing.T) {
+	for _, c := range []struct {
+		load   float64
+		server time.Duration
+		want   bool
+	}{
+		{0.97, 700 * time.Millisecond, true},
+		{0.97, 990 * time.Millisecond, false},
+		{0.80, 700 * time.Millisecond, false},
+	} {
+		r := roundOf("a", 0, 10, 1, c.server)
+		r.Load.Busy = c.load
+		cell := CellReport{Rounds: []Round{r}}
+		if s, _ := cell.summary("a"); s.Saturated != c.want {
+			t.Errorf("generator %v, server %v: saturated %v", c.load, c.server, s.Saturated)
+		}
 	}
 }

@@ -3,8 +3,9 @@ package bench
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -32,12 +33,15 @@ func (r *Report) writeHead(out *strings.Builder) {
 		}
 	}
 	fmt.Fprintf(out, ", load average %.2f\n", m.Load)
+	for _, flaw := range slices.Sorted(maps.Keys(m.Mitigations)) {
+		fmt.Fprintf(out, "         %s: %s\n", flaw, m.Mitigations[flaw])
+	}
 	fmt.Fprintf(out, "build    %s, commit %s\n", r.Go, r.Commit)
 	fmt.Fprintf(out, "rounds   %d of %v after %v of warm-up, targets in turns\n", r.Settings.Rounds, r.Settings.Window, r.Settings.Warmup)
 	fmt.Fprintf(out, "auto     chooses %s: %s\n", r.Auto.Kind, r.Auto.Why)
 	for _, c := range r.Choices {
 		if c.Error != "" {
-			fmt.Fprintf(out, "missing  %s: %s\n", c.Target, c.Error)
+			fmt.Fprintf(out, "left out %s: %s\n", c.Target, c.Error)
 		} else {
 			fmt.Fprintf(out, "target   %s runs on %s: %s\n", c.Target, c.Kind, c.Why)
 		}
@@ -49,12 +53,16 @@ func (r *Report) writeTable(out *strings.Builder) {
 	t.SetOutputMirror(out)
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
-	t.AppendHeader(table.Row{"cell", "backend", "msg/s", "p50 µs", "p99 µs", "p99.9 µs", "CPU µs/msg", "syscalls/msg", "server", "load"})
-	var columns []table.ColumnConfig
-	for n := 3; n <= 10; n++ {
-		columns = append(columns, table.ColumnConfig{Number: n, Align: text.AlignRight})
+	header := table.Row{"cell", "target"}
+	for _, c := range columns {
+		header = append(header, c.title)
 	}
-	t.SetColumnConfigs(columns)
+	t.AppendHeader(append(header, "server", "load", "CPU ratio", "p99 ratio"))
+	var configs []table.ColumnConfig
+	for n := 3; n <= len(columns)+6; n++ {
+		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight})
+	}
+	t.SetColumnConfigs(configs)
 	for i := range r.Cells {
 		c := &r.Cells[i]
 		t.AppendSeparator()
@@ -62,28 +70,51 @@ func (r *Report) writeTable(out *strings.Builder) {
 			t.AppendRow(table.Row{c.Cell.Name, "no round was completed"})
 		}
 		for n, s := range c.Summaries {
-			row := table.Row{"", s.Target}
-			if n == 0 {
-				row[0] = c.Cell.Name
-			}
-			t.AppendRow(append(row,
-				fmt.Sprintf("%.0f", s.Metrics[MetricThroughput].Median),
-				micros(s.Metrics[MetricP50]), micros(s.Metrics[MetricP99]), micros(s.Metrics[MetricP999]),
-				micros(s.Metrics[MetricCPU]), c.syscallText(s.Target),
-				percent(s.ServerBusy), when(s.Saturated, "* ")+percent(s.LoadBusy)))
-		}
-		for _, k := range c.Comparisons {
-			row := table.Row{"", k.Target + "/" + k.Against}
-			for _, m := range append(append([]Metric(nil), timed...), MetricSyscalls) {
-				row = append(row, ratioText(m, k.Ratios))
-			}
-			t.AppendRow(append(row, "", ""))
+			t.AppendRow(c.row(n, s))
 		}
 	}
 	t.Render()
 }
 
-func micros(s Spread) string { return fmt.Sprintf("%.2f", s.Median/float64(time.Microsecond)) }
+// columns are the figures of a target.
+var columns = []struct {
+	title  string
+	metric Metric
+	form   string
+	unit   float64
+}{
+	{"msg/s", MetricThroughput, "%.0f", 1},
+	{"p50 µs", MetricP50, "%.1f", 1e3},
+	{"p99 µs", MetricP99, "%.1f", 1e3},
+	{"p99.9 µs", MetricP999, "%.1f", 1e3},
+	{"CPU µs/msg", MetricCPU, "%.2f", 1e3},
+	{"syscalls/msg", MetricSyscalls, "%.3f", 1},
+	{"allocs/msg", MetricAllocs, "%.2f", 1},
+	{"user B/conn", MetricUserPerConn, "%.0f", 1},
+	{"kernel B/conn", MetricKernelConn, "%.0f", 1},
+}
+
+// row is the line of a target: its figures, and how the first target compares
+// with it.
+func (c *CellReport) row(n int, s Summary) table.Row {
+	row := table.Row{"", s.Target}
+	if n == 0 {
+		row[0] = c.Cell.Name
+	}
+	for _, column := range columns {
+		spread, ok := s.Metrics[column.metric]
+		if !ok {
+			row = append(row, "")
+			continue
+		}
+		row = append(row, fmt.Sprintf(column.form, spread.Median/column.unit))
+	}
+	row = append(row, percent(s.ServerBusy), when(s.Saturated, "* ")+percent(s.LoadBusy))
+	if k := c.Comparison(c.Summaries[0].Target, s.Target); k != nil {
+		row = append(row, ratioText(MetricCPU, k.Ratios), ratioText(MetricP99, k.Ratios))
+	}
+	return row
+}
 
 func percent(share float64) string { return fmt.Sprintf("%.0f%%", 100*share) }
 
@@ -94,34 +125,31 @@ func when(yes bool, mark string) string {
 	return ""
 }
 
-// ratioText is the median, with a mark where the first target loses, and below
-// it "0.88–0.95", the extremes.
-func ratioText(m Metric, ratios map[Metric]Spread) string {
-	s, ok := ratios[m]
+// ratioText is the median with the extremes, with a mark where the first target
+// loses, or where the difference may be chance.
+func ratioText(m Metric, ratios map[Metric]Ratio) string {
+	r, ok := ratios[m]
 	if !ok {
 		return ""
 	}
-	median := when(m.worse(s.Median), "! ") + fmt.Sprintf("%.2f", s.Median)
-	if s.Min == s.Max {
-		return median
+	text := fmt.Sprintf("%.2f", r.Median)
+	if r.Min != r.Max {
+		text += fmt.Sprintf(" (%.2f–%.2f)", r.Min, r.Max)
 	}
-	return fmt.Sprintf("%s\n%.2f–%.2f", median, s.Min, s.Max)
-}
-
-func (c *CellReport) syscallText(target string) string {
-	if perMessage, ok := c.syscallsPerMessage(target); ok {
-		return fmt.Sprintf("%.3f", perMessage)
+	switch {
+	case !r.Different:
+		return "~ " + text
+	case m.Worse(r.Median):
+		return "! " + text
 	}
-	return "n/a"
+	return text
 }
 
 // writeNotes explains the marks, says why figures are missing, and judges the
 // goals.
 func (r *Report) writeNotes(out *strings.Builder) {
-	fmt.Fprintln(out, "Medians of the rounds; ratios are medians of the ratios pair by pair, with the least and the greatest.")
-	if len(r.Targets) > 1 {
-		fmt.Fprintf(out, "!  %s is worse than %s.\n", r.Targets[0].Name, r.Targets[len(r.Targets)-1].Name)
-	}
+	fmt.Fprintf(out, "Medians of the rounds. Ratios are %s over the target of the row: medians of the ratios pair by pair, with the least and the greatest.\n", r.Targets[0].Name)
+	fmt.Fprintf(out, "!  %s is worse.  ~  The difference may be chance: the Mann-Whitney U test gives p ≥ %.2f.\n", r.Targets[0].Name, alpha)
 	var notes []string
 	saturated := false
 	var others []float64 // of all rounds
@@ -132,6 +160,9 @@ func (r *Report) writeNotes(out *strings.Builder) {
 		}
 		for _, round := range c.Rounds {
 			others = append(others, round.Others)
+		}
+		if c.Rate > 0 {
+			notes = append(notes, fmt.Sprintf("%s: open loop at %.0f messages per second.", c.Cell.Name, c.Rate))
 		}
 		if c.Unpinned != "" {
 			notes = append(notes, "not pinned: "+c.Unpinned)

@@ -1,92 +1,93 @@
 package bench
 
 import (
-	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
 
 	"github.com/ringfd/ringfd"
-	"github.com/ringfd/ringfd/fd"
+	"github.com/ringfd/ringfd/bench/server"
+)
+
+// The targets: what can be measured.
+const (
+	IOUring  = string(ringfd.IOUring)
+	Net      = string(ringfd.Net)
+	GoNet    = server.GoNet
+	Gnet     = "gnet"
+	Netpoll  = "netpoll"
+	CEpoll   = "c-epoll"
+	CIOUring = "c-io_uring"
+)
+
+// The programs of the targets that are not in this module. They stand beside
+// the command.
+const (
+	peersProgram   = "ringfd-peers" // gnet and netpoll
+	epollProgram   = "ringfd-c-epoll"
+	ioUringProgram = "ringfd-c-io_uring"
 )
 
 // Target is a server to measure.
 type Target struct {
 	Name string `json:"name"`
-	// Backend is what its echo server is forced to.
-	Backend ringfd.Kind `json:"backend"`
-	// Command starts a program that understands ChildCommand. nil is this
+	// Server is what its program knows it by.
+	Server string `json:"server"`
+	// About says what it is.
+	About string `json:"about"`
+	// Command starts a program that understands control.Command. nil is this
 	// program itself; another build of it makes another target.
 	Command []string `json:"command,omitempty"`
 }
 
-// Targets returns the two backends: io_uring, and net to set it against.
-func Targets() []Target {
+// Targets returns all targets: ours first, and last the baseline, which is Go's
+// net. The programs of the others are expected in the folder dir.
+func Targets(dir string) []Target {
+	program := func(name string) []string {
+		if runtime.GOOS == "windows" {
+			name += ".exe"
+		}
+		return []string{filepath.Join(dir, name)}
+	}
 	return []Target{
-		{Name: string(ringfd.IOUring), Backend: ringfd.IOUring},
-		{Name: string(ringfd.Net), Backend: ringfd.Net},
+		{Name: IOUring, Server: IOUring, About: "ringfd on io_uring, a goroutine for each connection"},
+		{Name: Net, Server: Net, About: "ringfd on Go's net"},
+		{Name: Gnet, Server: Gnet, About: "gnet v2", Command: program(peersProgram)},
+		{Name: Netpoll, Server: Netpoll, About: "cloudwego/netpoll", Command: program(peersProgram)},
+		{Name: CEpoll, Server: CEpoll, About: "a floor: epoll in C", Command: program(epollProgram)},
+		{Name: CIOUring, Server: CIOUring, About: "a floor: io_uring in C", Command: program(ioUringProgram)},
+		{Name: GoNet, Server: GoNet, About: "Go's net without ringfd: the baseline"},
 	}
 }
 
-// server is a target's echo server, running.
-type server struct {
-	*process
-	ready serverReady
+// SelectTargets returns the targets of these names, in the order of targets;
+// all of them without names.
+func SelectTargets(targets []Target, names []string) ([]Target, error) {
+	if len(names) == 0 {
+		return targets, nil
+	}
+	var known []string
+	for _, t := range targets {
+		known = append(known, t.Name)
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("unknown target %q: choose from %s", name, strings.Join(known, ", "))
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(targets), func(t Target) bool { return !slices.Contains(names, t.Name) }), nil
 }
 
-func startServer(ctx context.Context, command []string, spec serverSpec, where placement) (*server, error) {
-	p, err := startProcess(ctx, command, roleServer, where)
-	if err != nil {
-		return nil, err
+// missing says why a target's program is not there, or "".
+func (t Target) missing() string {
+	if t.Command == nil {
+		return ""
 	}
-	answer, err := p.call(request{Do: doStart, Server: &spec})
-	if err != nil {
-		p.end()
-		return nil, err
+	if _, err := os.Stat(t.Command[0]); err != nil {
+		return fmt.Sprintf("%v: `make peers` builds what this machine can build", err)
 	}
-	return &server{p, *answer.Ready}, nil
-}
-
-func (s *server) mark() (serverMark, error) {
-	answer, err := s.call(request{Do: doMark})
-	if err != nil {
-		return serverMark{}, err
-	}
-	return *answer.Mark, nil
-}
-
-// stop ends the server, whose connections the peer has closed, and returns its
-// last counts.
-func (s *server) stop() (serverMark, error) {
-	answer, err := s.call(request{Do: doStop})
-	if err != nil {
-		return serverMark{}, err
-	}
-	s.end()
-	return *answer.Mark, nil
-}
-
-// loadProcess is a running generator.
-type loadProcess struct{ *process }
-
-func startLoad(ctx context.Context, command []string, spec loadSpec, where placement) (*loadProcess, error) {
-	p, err := startProcess(ctx, command, roleLoad, where)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := p.call(request{Do: doStart, Load: &spec}); err != nil {
-		p.end()
-		return nil, err
-	}
-	return &loadProcess{p}, nil
-}
-
-// checkTotals compares the whole life of a server with that of its generator.
-func checkTotals(t Totals, spec loadSpec, messages uint64) error {
-	size := messages * uint64(spec.Size)
-	peerEnds := t.Ends[fd.ClosedByPeer.String()]
-	if t.Read == size && t.Written == size && t.Accepted == uint64(spec.Conns) && peerEnds == t.Accepted {
-		return nil
-	}
-	return fmt.Errorf("the counts disagree: the generator closed %d connections after %d messages of %d bytes; "+
-		"the server accepted %d, read %d bytes, wrote %d, and its connections ended so: %v",
-		spec.Conns, messages, spec.Size, t.Accepted, t.Read, t.Written, t.Ends)
+	return ""
 }

@@ -1,0 +1,124 @@
+// Package control is what the bench lab and its child processes, the servers
+// and the load generator, say to each other: a JSON value per line, requests on
+// the child's standard input and replies on its standard output. Servers in
+// other languages and modules speak it too, so it stays small.
+package control
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Command is the first argument of a child process; the second is its role.
+const Command = "bench-child"
+
+// The roles of a child process.
+const (
+	RoleServer = "server"
+	RoleLoad   = "load"
+)
+
+// The requests. A server understands start, mark and stop; a generator start,
+// run and stop. Stop ends the process after its reply.
+const (
+	DoStart = "start"
+	DoMark  = "mark"
+	DoRun   = "run"
+	DoStop  = "stop"
+)
+
+// Request is one line to a child process.
+type Request struct {
+	Do     string      `json:"do"`
+	Server *ServerSpec `json:"server,omitempty"`
+	// Load is the specification of a generator; package load knows it.
+	Load json.RawMessage `json:"load,omitempty"`
+	// Duration is how long a run lasts.
+	Duration time.Duration `json:"duration_ns,omitempty"`
+}
+
+// Reply is the one line of answer to a Request.
+type Reply struct {
+	Error string `json:"error,omitempty"`
+	// Unavailable says that the error is no mistake: this target cannot run
+	// on this machine.
+	Unavailable bool   `json:"unavailable,omitempty"`
+	Ready       *Ready `json:"ready,omitempty"`
+	Mark        *Mark  `json:"mark,omitempty"`
+	// Load is the result of a generator's run; package load knows it.
+	Load json.RawMessage `json:"load,omitempty"`
+}
+
+// ServerSpec is what a server is started with.
+type ServerSpec struct {
+	// Target chooses among the servers of one program.
+	Target string `json:"target"`
+	// Network is tcp or unix, Address where to listen: 127.0.0.1:0, or a path.
+	Network string  `json:"network"`
+	Address string  `json:"address"`
+	Service Service `json:"workload"`
+	// Request and Reply are the sizes of messages, for the services that tell
+	// messages apart.
+	Request int `json:"request_bytes"`
+	Reply   int `json:"reply_bytes"`
+	// Buffer is the receive buffer of a connection, where a server has one.
+	Buffer int `json:"buffer_bytes"`
+	// BusyPoll lets a reader spin for so long, where a server can.
+	BusyPoll time.Duration `json:"busy_poll_ns,omitempty"`
+}
+
+// Service is what a server does.
+type Service string
+
+// The services.
+const (
+	// Echo writes back what is read, as it is read.
+	Echo Service = "echo"
+	// Exchange answers every Request bytes with Reply bytes, in one Write for
+	// each. The reply begins with the first StampSize bytes of its request.
+	Exchange Service = "exchange"
+	// Fanout writes every Request bytes that it reads to all connections, the
+	// sender among them.
+	Fanout Service = "fanout"
+)
+
+// StampSize is the least size of a message: room for what tells it apart.
+const StampSize = 8
+
+// Ready says what was started, and where it listens.
+type Ready struct {
+	Kind    string `json:"kind"`
+	Why     string `json:"why,omitempty"`
+	Address string `json:"address"`
+	PID     int    `json:"pid"`
+}
+
+// Mark is a reading of a server's counters.
+type Mark struct {
+	Usage  Usage  `json:"usage"`
+	Totals Totals `json:"totals"`
+	// Go is what the Go runtime did; nil for a server that is not in Go.
+	Go *GoUsage `json:"go,omitempty"`
+	// Engine is what the target counts itself, as it likes.
+	Engine json.RawMessage `json:"engine,omitempty"`
+}
+
+// Totals are the counts of a server since its start.
+type Totals struct {
+	Accepted uint64 `json:"accepted"`
+	Live     uint64 `json:"live"`
+	Read     uint64 `json:"read_bytes"`
+	Written  uint64 `json:"written_bytes"`
+	// Ends counts the connections that ended, by reason; PeerClosed is the
+	// reason that all of them should have.
+	Ends map[string]uint64 `json:"ends,omitempty"`
+	// AcceptErrors counts the failed accepts, by class.
+	AcceptErrors map[string]uint64 `json:"accept_errors,omitempty"`
+}
+
+// PeerClosed is how a connection ends that its peer has closed, or reset.
+const PeerClosed = "connection closed by peer"
+
+// DrainLimit is how long a server that is to stop waits for the end of
+// connections that the generator has closed already.
+const DrainLimit = 5 * time.Second

@@ -1,0 +1,108 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ringfd/ringfd/bench/load"
+)
+
+// The markers of the section of the README that a Report fills.
+const (
+	readmeBegin = "<!-- performance: `make readme` writes this from bench/results/headline.json -->"
+	readmeEnd   = "<!-- end of performance -->"
+)
+
+// UpdateReadme returns the text of a README with this report's figures between
+// its markers. Without the markers that is an error.
+func (r *Report) UpdateReadme(text string) (string, error) {
+	before, rest, found := strings.Cut(text, readmeBegin)
+	_, after, closed := strings.Cut(rest, readmeEnd)
+	if !found || !closed {
+		return "", errors.New("there is no section to write: put these two lines in\n" + readmeBegin + "\n" + readmeEnd)
+	}
+	return before + readmeBegin + "\n" + r.markdown() + readmeEnd + after, nil
+}
+
+// markdown is the section: where it was measured, how our first target
+// compares with the baseline in every cell, and with the others where they ran.
+func (r *Report) markdown() string {
+	var out strings.Builder
+	ours, base := r.Targets[0].Name, r.Targets[len(r.Targets)-1].Name
+	m := r.Machine
+	fmt.Fprintf(&out, "Measured on %d CPUs (%s), Linux %s, %s, TCP congestion control %s, on %s, commit %.12s: %d rounds of %v for each target in each cell.\n",
+		m.CPUs, m.CPU, m.Kernel, r.Go, m.Congestion, r.Started.Format(time.DateOnly), r.Commit, r.Settings.Rounds, r.Settings.Window)
+	fmt.Fprintf(&out, "Ratios are of %s over %s, medians of the ratios pair by pair with the least and the greatest; below 1 is better, but for throughput. **Bold** is worse, and ~ may be chance.\n\n", ours, base)
+	fmt.Fprintf(&out, "| cell | server CPU per message | p50 | p99 | throughput | system calls per message, %s / %s | allocations per message |\n|---|---|---|---|---|---|---|\n", ours, base)
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		k := c.Comparison(ours, base)
+		if k == nil || c.Cell.Workload == load.Idle {
+			continue
+		}
+		fmt.Fprintf(&out, "| %s | %s | %s | %s | %s | %s | %s |\n", c.Cell,
+			markdownRatio(MetricCPU, k), markdownRatio(MetricP50, k), markdownRatio(MetricP99, k), markdownRatio(MetricThroughput, k),
+			c.figure(ours, MetricSyscalls, "%.2f")+" / "+c.figure(base, MetricSyscalls, "%.2f"), c.figure(ours, MetricAllocs, "%.2f"))
+	}
+	r.markdownOthers(&out, ours, base)
+	return out.String()
+}
+
+// markdownOthers is a table of the cells that more targets than ours ran.
+func (r *Report) markdownOthers(out *strings.Builder, ours, base string) {
+	var others []string
+	for _, t := range r.Targets {
+		if t.Name != ours && t.Name != base {
+			others = append(others, t.Name)
+		}
+	}
+	if len(others) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "\nServer CPU per message of %s over that of the others:\n\n| cell | %s |\n|---|%s\n",
+		ours, strings.Join(others, " | "), strings.Repeat("---|", len(others)))
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		row, some := "", false
+		for _, other := range others {
+			k := c.Comparison(ours, other)
+			if k == nil {
+				row += " |"
+				continue
+			}
+			some = true
+			row += " " + markdownRatio(MetricCPU, k) + " |"
+		}
+		if some {
+			fmt.Fprintf(out, "| %s |%s\n", c.Cell, row)
+		}
+	}
+}
+
+// markdownRatio is "0.88 (0.84–0.93)".
+func markdownRatio(m Metric, k *Comparison) string {
+	r, ok := k.Ratios[m]
+	if !ok {
+		return "n/a"
+	}
+	text := fmt.Sprintf("%.2f (%.2f–%.2f)", r.Median, r.Min, r.Max)
+	switch {
+	case !r.Different:
+		return "~ " + text
+	case m.Worse(r.Median):
+		return "**" + text + "**"
+	}
+	return text
+}
+
+// figure is the median of a target's metric.
+func (c *CellReport) figure(target string, m Metric, form string) string {
+	for _, s := range c.Summaries {
+		if spread, ok := s.Metrics[m]; ok && s.Target == target {
+			return fmt.Sprintf(form, spread.Median)
+		}
+	}
+	return "n/a"
+}

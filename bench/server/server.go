@@ -1,0 +1,191 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/ringfd/ringfd/accept"
+	"github.com/ringfd/ringfd/bench/control"
+	"github.com/ringfd/ringfd/fd"
+)
+
+// Server serves connections, a goroutine for each, and counts.
+type Server struct {
+	spec     Spec
+	handlers sync.WaitGroup
+	// members are the live connections, for Fanout: a new slice for each change.
+	members atomic.Pointer[[]connection]
+
+	mu    sync.Mutex
+	live  map[connection]struct{}
+	ended control.Totals // of the connections that ended
+}
+
+// connection is an *fd.FD or a net.Conn, with its counters.
+type connection interface {
+	io.ReadWriteCloser
+	counts() (read, written uint64)
+}
+
+// New returns a server that does what spec says.
+func New(spec Spec) *Server {
+	s := &Server{spec: spec, live: make(map[connection]struct{})}
+	s.members.Store(new([]connection))
+	s.ended.Ends = make(map[string]uint64)
+	s.ended.AcceptErrors = make(map[string]uint64)
+	return s
+}
+
+type fdConnection struct{ *fd.FD }
+
+func (c fdConnection) counts() (read, written uint64) {
+	stats := c.Stats()
+	return stats.Read, stats.Written
+}
+
+// Serve accepts from l until ctx ends or l is closed; then it closes l and
+// every connection, and returns when all goroutines have ended.
+func (s *Server) Serve(ctx context.Context, l *accept.Listener) error {
+	loop := accept.Loop{OnError: func(err *accept.Error, _ time.Duration) { s.acceptFailed(err.Class.String()) }}
+	err := loop.Run(ctx, l, func(f *fd.FD, _ net.Addr) { s.start(fdConnection{f}) })
+	return errors.Join(err, s.end(l))
+}
+
+type netConnection struct {
+	net.Conn
+	read, written atomic.Uint64
+}
+
+func (c *netConnection) counts() (read, written uint64) { return c.read.Load(), c.written.Load() }
+
+func (c *netConnection) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.read.Add(uint64(n))
+	return n, err
+}
+
+func (c *netConnection) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.written.Add(uint64(n))
+	return n, err
+}
+
+// ServeNet is Serve on Go's net.
+func (s *Server) ServeNet(ctx context.Context, l net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				err = nil
+			}
+			return errors.Join(err, s.end(l))
+		}
+		s.start(&netConnection{Conn: conn})
+	}
+}
+
+func (s *Server) start(c connection) {
+	s.mu.Lock()
+	s.live[c] = struct{}{}
+	s.ended.Accepted++
+	s.listMembers()
+	s.mu.Unlock()
+	s.handlers.Go(func() {
+		err := s.serve(c)
+		_ = c.Close()
+		s.ending(c, reasonOf(err))
+	})
+}
+
+func (s *Server) ending(c connection, reason string) {
+	read, written := c.counts()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.live, c)
+	s.listMembers()
+	s.ended.Read += read
+	s.ended.Written += written
+	s.ended.Ends[reason]++
+}
+
+// listMembers makes the list anew; only Fanout needs it.
+func (s *Server) listMembers() {
+	if s.spec.Service != control.Fanout {
+		return
+	}
+	list := make([]connection, 0, len(s.live))
+	for c := range s.live {
+		list = append(list, c)
+	}
+	s.members.Store(&list)
+}
+
+func (s *Server) acceptFailed(class string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended.AcceptErrors[class]++
+}
+
+// end closes what is open, and waits for its handlers.
+func (s *Server) end(l io.Closer) error {
+	err := l.Close()
+	if errors.Is(err, net.ErrClosed) {
+		err = nil
+	}
+	s.mu.Lock()
+	live := maps.Clone(s.live)
+	s.mu.Unlock()
+	for c := range live {
+		_ = c.Close() // its handler says how it ended
+	}
+	s.handlers.Wait()
+	return err
+}
+
+// Drain waits until every connection was ended by its peer, at most for limit.
+func (s *Server) Drain(limit time.Duration) {
+	done := make(chan struct{})
+	go func() { s.handlers.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(limit):
+	}
+}
+
+// Totals returns the counts so far, open connections included. Read is exact
+// as soon as the peer has the reply; Written may lag behind it until the Write
+// returns.
+func (s *Server) Totals() control.Totals {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.ended
+	t.Ends, t.AcceptErrors = maps.Clone(t.Ends), maps.Clone(t.AcceptErrors)
+	t.Live = uint64(len(s.live))
+	for c := range s.live {
+		read, written := c.counts()
+		t.Read += read
+		t.Written += written
+	}
+	return t
+}
+
+// reasonOf names the end of a connection as package fd does.
+func reasonOf(err error) string {
+	var fdErr *fd.Error
+	if errors.As(err, &fdErr) && fdErr.Reason != fd.None {
+		return fdErr.Reason.String()
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return control.PeerClosed
+	}
+	return err.Error()
+}
