@@ -175,38 +175,6 @@ func TestConnErrors(t *testing.T) {
 	}
 }
 
-// BenchmarkEvents measures what events cost a Read: with none, with a struct
-// whose fields are nil, and with one that counts.
-func BenchmarkEvents(b *testing.B) {
-	s := &fakeSocket{read: func(p []byte) (int, error) { return len(p), nil }}
-	var count int
-	buf := make([]byte, 64)
-	b.Run("socket", func(b *testing.B) {
-		for b.Loop() {
-			_, _ = s.Read(buf)
-		}
-	})
-	for _, c := range []struct {
-		name   string
-		events *fd.Events
-	}{
-		{"none", nil},
-		{"disabled", &fd.Events{}},
-		{"enabled", &fd.Events{
-			TryRead: func(uint64, int) { count++ },
-			Read:    func(uint64, int, uint64) { count++ },
-		}},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			f := fd.Accepted(s, c.events)
-			b.ReportAllocs()
-			for b.Loop() {
-				_, _ = f.Read(buf)
-			}
-		})
-	}
-}
-
 // TestDisabledEventsAllocateNothing: nor do enabled ones, of this layer.
 func TestDisabledEventsAllocateNothing(t *testing.T) {
 	count := 0
