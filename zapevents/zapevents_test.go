@@ -233,25 +233,3 @@ func check(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
-
-// BenchmarkEvent shows what one event costs: with no events at all, with its
-// level off, and with its level on.
-func BenchmarkEvent(b *testing.B) {
-	run := func(name string, e *fd.Events) {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if e != nil && e.Read != nil {
-					e.Read(1, 512, 512)
-				}
-			}
-		})
-	}
-	logger := func(level zapcore.Level) *zap.Logger {
-		return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()),
-			zapcore.AddSync(io.Discard), level))
-	}
-	run("none", nil)
-	run("off", zapevents.New(logger(zap.InfoLevel)))
-	run("on", zapevents.New(logger(zap.DebugLevel)))
-}
