@@ -178,8 +178,12 @@ func Child(in io.Reader, out io.Writer) error {
 				return control.Reply{}, err
 			}
 			var err error
-			g, err = open(spec)
-			return control.Reply{}, err
+			if g, err = open(spec); err != nil {
+				return control.Reply{}, err
+			}
+			// What was said before the first run, for the sums.
+			encoded, err := json.Marshal(g.script.result)
+			return control.Reply{Load: encoded}, err
 		case r.Do == control.DoRun && g != nil:
 			result, err := g.run(r.Duration)
 			if err != nil {
