@@ -21,6 +21,7 @@ type ring struct {
 	sqHead, sqTail, sqFlags *uint32
 	sqMask                  uint32
 	sqes                    []sqe
+	limit                   uint32 // how many of them are used at a time
 	tail                    uint32 // of the submission queue
 	entered                 uint32 // the tail that the kernel was told of
 
@@ -69,6 +70,7 @@ func (r *ring) mmap(p *params) error {
 	word := func(offset uint32) *uint32 { return (*uint32)(unsafe.Pointer(&rings[offset])) }
 	r.sqHead, r.sqTail, r.sqFlags, r.sqMask = word(p.sqOff.head), word(p.sqOff.tail), word(p.sqOff.flags), *word(p.sqOff.ringMask)
 	r.sqes = unsafe.Slice((*sqe)(unsafe.Pointer(&entries[0])), p.sqEntries)
+	r.limit = p.sqEntries
 	r.cqHead, r.cqTail, r.cqMask = word(p.cqOff.head), word(p.cqOff.tail), *word(p.cqOff.ringMask)
 	r.cqes = unsafe.Slice((*cqe)(unsafe.Pointer(&rings[p.cqOff.cqes])), p.cqEntries)
 	for i, array := 0, unsafe.Slice(word(p.sqOff.array), p.sqEntries); i < len(array); i++ {
@@ -89,7 +91,7 @@ func (r *ring) mmapAt(offset int64, size int) ([]byte, error) {
 // request returns the next entry of the submission queue, cleared. If the queue
 // is full, it submits what is there.
 func (r *ring) request() (*sqe, error) {
-	if r.tail-r.entered == uint32(len(r.sqes)) {
+	if r.tail-r.entered >= r.limit {
 		if errno := r.enter(0, 0); errno != 0 {
 			return nil, os.NewSyscallError("io_uring_enter", errno)
 		}

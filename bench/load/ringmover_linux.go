@@ -37,6 +37,7 @@ type ringMover struct {
 	tail       uint16
 	buffers    []byte
 	bufferSize int
+	starved    int // receives that found none
 }
 
 // What a completion is of, in its user data; the connection is above it.
@@ -83,14 +84,15 @@ func newRingMover(s *script) (mover, error) {
 	return m, nil
 }
 
-// Buffers are as large as what one connection can have waiting, so that small
-// messages stay in the cache and large ones come in few pieces.
+// Buffers are as large as what one connection can have waiting, and there are
+// few more than connections: so that they stay in the cache, and large messages
+// come in few pieces. When none is left, receives end and are made anew.
 const (
 	leastBuffer   = 64
 	largestBuffer = 64 << 10
-	leastBuffers  = 256
+	leastBuffers  = 16
 	mostBuffers   = 4096
-	bufferMemory  = 16 << 20
+	bufferMemory  = 4 << 20
 )
 
 // share gives the kernel buffers to receive into. Reference:
@@ -266,6 +268,7 @@ func (m *ringMover) received(i int, e *cqe, now int64) error {
 	}
 	switch {
 	case e.res == -int32(unix.ENOBUFS):
+		m.starved++
 		return nil
 	case e.res < 0:
 		return failed(i, "receive", syscall.Errno(-e.res))
