@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/panjf2000/gnet/v2"
+	errorx "github.com/panjf2000/gnet/v2/pkg/errors"
 	"github.com/panjf2000/gnet/v2/pkg/logging"
 
 	"github.com/ringfd/ringfd/bench/control"
@@ -127,11 +128,18 @@ func (s *gnetServer) Stop() error {
 	// context that is over it only asks for the end; Run returns when all is closed.
 	over, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := s.engine.Stop(over); err != nil && !errors.Is(err, context.Canceled) {
+	switch err := s.engine.Stop(over); {
+	case errors.Is(err, errorx.ErrEngineInShutdown):
+		return errors.Join(errEndedByItself, <-s.done)
+	case err != nil && !errors.Is(err, context.Canceled):
 		return err
 	}
 	return <-s.done
 }
+
+// errEndedByItself is worth an error of its own, because Run returns none.
+var errEndedByItself = errors.New("gnet ended by itself, with all its connections, as it does when it cannot accept one: " +
+	"what it wrote to standard error says why; if it had too many open files, raise the limit (ulimit -n)")
 
 func (s *gnetServer) OnOpen(conn gnet.Conn) ([]byte, gnet.Action) {
 	c := &gnetConn{Conn: conn, loop: conn.EventLoop(), counts: s.opened()}
@@ -156,7 +164,8 @@ func (s *gnetServer) OnClose(conn gnet.Conn, err error) gnet.Action {
 		s.members.Store(&list)
 		s.mu.Unlock()
 	}
-	// What gnet still holds was counted when gnet took it.
+	// What gnet still holds was counted when gnet took it. To a peer that closed
+	// only one half it sends some of that yet, and loses the rest.
 	c.written.Add(-uint64(conn.OutboundBuffered()))
 	s.closed(c.counts, reasonOf(err))
 	return gnet.None
@@ -181,10 +190,11 @@ func (s *gnetServer) OnTraffic(conn gnet.Conn) gnet.Action {
 
 // send gives p to gnet, which sends it or keeps a copy. It is for c's own loop.
 func (c *gnetConn) send(p []byte) error {
-	// Counted before, because a Write that fails ends c, and its counts.
+	if _, err := c.Write(p); err != nil {
+		return err
+	}
 	c.written.Add(uint64(len(p)))
-	_, err := c.Write(p)
-	return err
+	return nil
 }
 
 func (c *gnetConn) echo() error {

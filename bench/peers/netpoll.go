@@ -37,9 +37,13 @@ type netpollServer struct {
 type netpollConn struct {
 	netpoll.Connection
 	*counts
-	reply   []byte     // of Exchange
-	failure error      // why the handler closed it
-	writing sync.Mutex // Fanout: Flush refuses a second caller
+	reply   []byte // of Exchange
+	failure error  // why the handler closed it
+
+	// writing is for Fanout, where the handlers of other connections write too:
+	// Flush refuses a second caller, and a write after over panics.
+	writing sync.Mutex
+	over    bool
 }
 
 // configure sets what is for the whole process, by docs/guide/guide_en.md. The
@@ -124,8 +128,12 @@ func (s *netpollServer) prepare(conn netpoll.Connection) context.Context {
 	return context.WithValue(context.Background(), connKey{}, c)
 }
 
-// ended runs once for each connection, after its handler.
+// ended runs once for each connection, after its handler and before its buffers
+// are freed.
 func (s *netpollServer) ended(c *netpollConn) {
+	c.writing.Lock() // a Flush of another handler returns now, and is counted
+	c.over = true
+	c.writing.Unlock()
 	s.mu.Lock()
 	list := slices.DeleteFunc(slices.Clone(*s.members.Load()), func(m *netpollConn) bool { return m == c })
 	s.members.Store(&list)
@@ -232,6 +240,9 @@ func (s *netpollServer) fanout(c *netpollConn) error {
 func (c *netpollConn) send(message []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if c.over {
+		return netpoll.ErrConnClosed
+	}
 	if _, err := c.Writer().WriteBinary(message); err != nil {
 		return err
 	}

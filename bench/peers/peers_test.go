@@ -269,6 +269,44 @@ func testFanout(t *testing.T, target, network string, members, senders, each, si
 	stop(t, server, members, senders*each*size, senders*each*size*members)
 }
 
+// Members that end in the midst of it harm no one else.
+func TestFanoutMembersLeave(t *testing.T) {
+	const members, leavers, count, size = 20, 15, 200, 20_000
+	eachServer(t, func(t *testing.T, target, network string) {
+		server, address := start(t, target, network,
+			control.ServerSpec{Service: control.Fanout, Request: size, Reply: size, Buffer: 1 << 12})
+		conns := make([]net.Conn, members)
+		for i := range conns {
+			conns[i] = dial(t, network, address)
+		}
+		awaitAccepted(t, server, members)
+		var all []byte
+		for i := range count {
+			all = append(all, message(size, uint64(i))...)
+		}
+		send(t, conns[0], all)
+		var readers sync.WaitGroup
+		for i, c := range conns {
+			readers.Go(func() {
+				if i < members-leavers {
+					readFanout(t, c, 1, count, size)
+				} else {
+					_, _ = io.CopyN(io.Discard, c, int64(i*size+i)) // it ends in the midst of a message
+				}
+				_ = c.Close()
+			})
+		}
+		readers.Wait()
+		if err := server.Stop(); err != nil {
+			t.Error("Stop:", err)
+		}
+		totals := server.Totals()
+		if totals.Ends[control.PeerClosed] != members || len(totals.Ends) != 1 || totals.Read != count*size {
+			t.Errorf("totals %+v, want %d closed by their peer and %d bytes read", totals, members, count*size)
+		}
+	})
+}
+
 // awaitAccepted waits until the server has all connections: what is sent before
 // need not reach them. A connection is accepted after its dial has returned, and
 // the server tells nobody, so this asks again and again.

@@ -53,7 +53,8 @@ func (t *totals) closed(c *counts, reason string) {
 }
 
 // Totals returns the counts so far. Read is exact as soon as the peer has the
-// reply; Written may lag behind it until the peer's call returns.
+// reply; Written is so after the call that wrote it, and counts nothing of a call
+// that the end of a connection cut short.
 func (t *totals) Totals() control.Totals {
 	t.mu.Lock()
 	defer t.mu.Unlock()
