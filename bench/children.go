@@ -75,24 +75,32 @@ func (s *serverProcess) stop() (control.Mark, error) {
 // loadProcess is a running generator.
 type loadProcess struct{ *process }
 
-func startLoad(ctx context.Context, command []string, spec load.Spec, where placement) (*loadProcess, error) {
+// startLoad starts a generator and returns it with what it said before its
+// first run.
+func startLoad(ctx context.Context, command []string, spec load.Spec, where placement) (*loadProcess, load.Result, error) {
 	encoded, err := json.Marshal(spec)
 	if err != nil {
-		return nil, err
+		return nil, load.Result{}, err
 	}
 	p, err := startProcess(ctx, command, control.RoleLoad, where)
 	if err != nil {
-		return nil, err
+		return nil, load.Result{}, err
 	}
-	if _, err := p.call(control.Request{Do: control.DoStart, Load: encoded}); err != nil {
+	l := &loadProcess{p}
+	before, err := l.result(control.Request{Do: control.DoStart, Load: encoded})
+	if err != nil {
 		p.end()
-		return nil, err
+		return nil, load.Result{}, err
 	}
-	return &loadProcess{p}, nil
+	return l, before, nil
 }
 
 func (l *loadProcess) run(d time.Duration) (load.Result, error) {
-	answer, err := l.call(control.Request{Do: control.DoRun, Duration: d})
+	return l.result(control.Request{Do: control.DoRun, Duration: d})
+}
+
+func (l *loadProcess) result(r control.Request) (load.Result, error) {
+	answer, err := l.call(r)
 	if err != nil {
 		return load.Result{}, err
 	}
@@ -116,7 +124,7 @@ type traffic struct {
 }
 
 func (t *traffic) add(r load.Result) {
-	t.conns += r.Opened
+	t.conns += r.Opened // in the run itself
 	t.sent += r.Sent
 	t.received += r.Received
 }

@@ -292,7 +292,7 @@ func (r *runner) round(ctx context.Context, report *CellReport, t Target, window
 	}
 	defer s.end()
 	memoryBefore, kernelBefore := memoryOf(s.ready.PID), kernelMemory()
-	l, err := startLoad(ctx, r.self, load.Spec{
+	l, greeting, err := startLoad(ctx, r.self, load.Spec{
 		Network: cell.Network, Address: s.ready.Address, Workload: cell.Workload, Conns: cell.Conns, Depth: cell.Depth,
 		Request: cell.Request, Reply: cell.Reply, Rate: report.Rate, Seed: seed, Spin: cell.Spin, Driver: r.Driver,
 	}, loadAt)
@@ -302,6 +302,10 @@ func (r *runner) round(ctx context.Context, report *CellReport, t Target, window
 	defer l.end()
 
 	var life traffic
+	if cell.Workload != load.Churn {
+		life.conns = uint64(cell.Conns)
+	}
+	life.add(greeting)
 	warmup, err := l.run(r.Warmup)
 	if err != nil {
 		return Round{}, err

@@ -41,15 +41,24 @@ func TestRun(t *testing.T) {
 	if runtime.GOOS != "windows" {
 		cells = append(cells, overUnix(echo(64, 4)), overUnix(trace(32)))
 	}
-	for _, driver := range []load.Driver{"", load.Portable} {
-		config := small(cells...)
-		config.Driver = driver
-		config.Settings.Syscalls = driver == ""
-		report, err := Run(t.Context(), config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkReport(t, report, config)
+	for name, c := range map[string]struct {
+		cells    []Cell
+		driver   load.Driver
+		syscalls bool
+	}{
+		"all cells":          {cells: cells},
+		"counting syscalls":  {cells: cells[:3], syscalls: true},
+		"portable generator": {cells: cells[2:8], driver: load.Portable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := small(c.cells...)
+			config.Driver, config.Settings.Syscalls = c.driver, c.syscalls
+			report, err := Run(t.Context(), config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkReport(t, report, config)
+		})
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/ringfd/ringfd/bench/load"
 )
 
 // WriteText prints a Report for people: what ran and why, the table with a
@@ -33,11 +35,14 @@ func (r *Report) writeHead(out *strings.Builder) {
 		}
 	}
 	fmt.Fprintf(out, ", load average %.2f\n", m.Load)
+	if m.Congestion != "" {
+		fmt.Fprintf(out, "         TCP congestion control %s, clock %s\n", m.Congestion, m.Clock)
+	}
 	for _, flaw := range slices.Sorted(maps.Keys(m.Mitigations)) {
 		fmt.Fprintf(out, "         %s: %s\n", flaw, m.Mitigations[flaw])
 	}
 	fmt.Fprintf(out, "build    %s, commit %s\n", r.Go, r.Commit)
-	fmt.Fprintf(out, "rounds   %d of %v after %v of warm-up, targets in turns\n", r.Settings.Rounds, r.Settings.Window, r.Settings.Warmup)
+	fmt.Fprintf(out, "rounds   %d of %v after %v of warm-up, targets in turns; the generator drives %s\n", r.Settings.Rounds, r.Settings.Window, r.Settings.Warmup, r.driver())
 	fmt.Fprintf(out, "auto     chooses %s: %s\n", r.Auto.Kind, r.Auto.Why)
 	for _, c := range r.Choices {
 		if c.Error != "" {
@@ -48,18 +53,29 @@ func (r *Report) writeHead(out *strings.Builder) {
 	}
 }
 
+// driver is what the generator drove its sockets with.
+func (r *Report) driver() load.Driver {
+	for i := range r.Cells {
+		for j := range r.Cells[i].Rounds {
+			return r.Cells[i].Rounds[j].Load.Driver
+		}
+	}
+	return "nothing"
+}
+
 func (r *Report) writeTable(out *strings.Builder) {
 	t := table.NewWriter()
 	t.SetOutputMirror(out)
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
 	header := table.Row{"cell", "target"}
-	for _, c := range columns {
+	shown := r.columns()
+	for _, c := range shown {
 		header = append(header, c.title)
 	}
 	t.AppendHeader(append(header, "server", "load", "CPU ratio", "p99 ratio"))
 	var configs []table.ColumnConfig
-	for n := 3; n <= len(columns)+6; n++ {
+	for n := 3; n <= len(shown)+6; n++ {
 		configs = append(configs, table.ColumnConfig{Number: n, Align: text.AlignRight})
 	}
 	t.SetColumnConfigs(configs)
@@ -70,19 +86,21 @@ func (r *Report) writeTable(out *strings.Builder) {
 			t.AppendRow(table.Row{c.Cell.Name, "no round was completed"})
 		}
 		for n, s := range c.Summaries {
-			t.AppendRow(c.row(n, s))
+			t.AppendRow(c.row(n, s, shown))
 		}
 	}
 	t.Render()
 }
 
-// columns are the figures of a target.
-var columns = []struct {
+// column is a figure of a target.
+type column struct {
 	title  string
 	metric Metric
 	form   string
 	unit   float64
-}{
+}
+
+var columns = []column{
 	{"msg/s", MetricThroughput, "%.0f", 1},
 	{"p50 µs", MetricP50, "%.1f", 1e3},
 	{"p99 µs", MetricP99, "%.1f", 1e3},
@@ -94,14 +112,27 @@ var columns = []struct {
 	{"kernel B/conn", MetricKernelConn, "%.0f", 1},
 }
 
+// columns leaves out those without a figure.
+func (r *Report) columns() []column {
+	known := make(map[Metric]bool)
+	for i := range r.Cells {
+		for _, s := range r.Cells[i].Summaries {
+			for m := range s.Metrics {
+				known[m] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(columns), func(c column) bool { return !known[c.metric] })
+}
+
 // row is the line of a target: its figures, and how the first target compares
 // with it.
-func (c *CellReport) row(n int, s Summary) table.Row {
+func (c *CellReport) row(n int, s Summary, shown []column) table.Row {
 	row := table.Row{"", s.Target}
 	if n == 0 {
 		row[0] = c.Cell.Name
 	}
-	for _, column := range columns {
+	for _, column := range shown {
 		spread, ok := s.Metrics[column.metric]
 		if !ok {
 			row = append(row, "")

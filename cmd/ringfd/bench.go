@@ -7,39 +7,49 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/cockroachdb/errors"
 
-	"github.com/ringfd/ringfd"
 	"github.com/ringfd/ringfd/bench"
+	"github.com/ringfd/ringfd/bench/load"
+	"github.com/ringfd/ringfd/bench/page"
 )
 
 type benchCommand struct {
-	Cells    []string          `name:"cell" help:"Run these cells only: names or regular expressions." placeholder:"NAME"`
-	Backends []string          `name:"backend" help:"Run these backends only: io_uring, net." placeholder:"KIND"`
-	Also     map[string]string `help:"Run the io_uring of another build of this command too, such as one with -tags giouring." placeholder:"NAME=PATH"`
-	Rounds   int               `help:"Rounds of each backend in each cell." default:"5"`
-	Window   time.Duration     `help:"Length of a round." default:"750ms"`
-	Warmup   time.Duration     `help:"Time before each round that is not measured." default:"250ms"`
-	Syscalls bool              `help:"Count system calls too, with perf or strace, in a round of its own." default:"true" negatable:""`
-	JSON     bool              `name:"json" help:"Print the machine, the settings and every round, as JSON."`
-	List     bool              `help:"List the cells and their goals."`
+	Run     benchRunCommand     `cmd:"" default:"withargs" help:"Measure: the default."`
+	Compare benchCompareCommand `cmd:"" help:"Tell what got better or worse from one report to another. Exit code 1: something got worse."`
+	Render  benchRenderCommand  `cmd:"" help:"Make the table, the page, the pictures or the README section of a report."`
 }
 
-func (c *benchCommand) Run(ctx context.Context, io stdio) error {
+type benchRunCommand struct {
+	Cells    []string          `name:"cell" help:"Run these cells only: names or regular expressions." placeholder:"NAME"`
+	Full     bool              `help:"Choose from the full matrix, which takes hours, instead of the headline."`
+	Targets  []string          `name:"target" help:"Run these targets only, see --list." placeholder:"NAME"`
+	Also     map[string]string `help:"Run the io_uring of another build of this command too, such as one with -tags giouring." placeholder:"NAME=PATH"`
+	Peers    string            `help:"The folder with the programs of the other targets. By default that of this command." placeholder:"FOLDER"`
+	Rounds   int               `help:"Rounds of each target in each cell." default:"9"`
+	Window   time.Duration     `help:"Length of a round." default:"300ms"`
+	Warmup   time.Duration     `help:"Time before each round that is not measured." default:"100ms"`
+	Syscalls bool              `help:"Count system calls too, with perf or strace, in a round of its own." default:"true" negatable:""`
+	Driver   string            `help:"How the generator drives its sockets: io_uring, epoll or portable. By default the cheapest that works." enum:",io_uring,epoll,portable" default:"" placeholder:"NAME"`
+	JSON     string            `name:"json" help:"Write the machine, the settings and every round to this file; - is standard output, instead of the table." placeholder:"FILE"`
+	HTML     string            `name:"html" help:"Write a page with plots to this file." placeholder:"FILE"`
+	List     bool              `help:"List the cells with their goals, and the targets."`
+}
+
+func (c *benchRunCommand) Run(ctx context.Context, io stdio) error {
 	config, err := c.config()
 	if err != nil {
 		return usageError{err}
 	}
 	if c.List {
-		listCells(io.out, config.Cells)
+		list(io.out, config)
 		return nil
 	}
-	config.Progress = func(done, all int, what string) {
-		fmt.Fprintf(io.err, "[%d/%d] %s\n", done+1, all, what)
-	}
+	config.Progress = newProgressLine(io.err).show
 	report, err := bench.Run(ctx, config)
 	if err != nil {
 		err = errors.WithHint(err, "`ringfd doctor` shows what this machine offers")
@@ -47,35 +57,77 @@ func (c *benchCommand) Run(ctx context.Context, io stdio) error {
 	if report == nil || err != nil && len(report.Cells) == 0 {
 		return err
 	}
-	var printErr error
-	if c.JSON {
-		encoder := json.NewEncoder(io.out)
-		encoder.SetIndent("", "  ")
-		printErr = encoder.Encode(report)
-	} else {
-		printErr = report.WriteText(io.out)
-	}
+	writeErr := c.write(report, io.out)
 	if err == nil && report.Interrupted {
 		err = errors.New("interrupted: the rounds are not complete")
 	}
-	return errors.CombineErrors(err, printErr)
+	return errors.CombineErrors(err, writeErr)
+}
+
+// write writes all that was asked for, as far as it can.
+func (c *benchRunCommand) write(report *bench.Report, out io.Writer) error {
+	var errs []error
+	switch c.JSON {
+	case "-":
+		errs = append(errs, writeJSON(out, report))
+	case "":
+	default:
+		errs = append(errs, writeFile(c.JSON, func(w io.Writer) error { return writeJSON(w, report) }))
+	}
+	if c.JSON != "-" {
+		errs = append(errs, report.WriteText(out))
+	}
+	if c.HTML != "" {
+		errs = append(errs, writeFile(c.HTML, func(w io.Writer) error { return page.Write(w, report) }))
+	}
+	return errors.Join(errs...)
+}
+
+func writeJSON(w io.Writer, report *bench.Report) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", " ")
+	return encoder.Encode(report)
+}
+
+// writeFile makes a file, and its folder where there is none.
+func writeFile(path string, write func(io.Writer) error) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(file), file.Close())
 }
 
 // config turns the flags into what bench.Run takes.
-func (c *benchCommand) config() (bench.Config, error) {
+func (c *benchRunCommand) config() (bench.Config, error) {
 	config := bench.Config{
 		Settings: bench.Settings{
-			Rounds: c.Rounds, Warmup: c.Warmup, Window: c.Window, Syscalls: c.Syscalls, Args: os.Args[1:],
+			Rounds: c.Rounds, Warmup: c.Warmup, Window: c.Window, Syscalls: c.Syscalls, Driver: load.Driver(c.Driver), Args: os.Args[1:],
 		},
-		// Asked for by name, a backend must be there; by default the bench runs
+		// Asked for by name, a target must be there; by default the bench runs
 		// what there is and says what is missing.
-		AllowMissing: len(c.Backends) == 0,
+		AllowMissing: len(c.Targets) == 0,
+	}
+	cells := bench.Headline()
+	if c.Full {
+		cells = bench.Full()
 	}
 	var err error
-	if config.Cells, err = bench.Select(bench.Cells(), c.Cells); err != nil {
+	if config.Cells, err = bench.Select(cells, c.Cells); err != nil {
 		return config, err
 	}
-	if config.Targets, err = selectTargets(c.Backends); err != nil {
+	peers := c.Peers
+	if peers == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return config, err
+		}
+		peers = filepath.Dir(self)
+	}
+	if config.Targets, err = bench.SelectTargets(bench.Targets(peers), c.Targets); err != nil {
 		return config, err
 	}
 	config.Targets = append(otherBuilds(c.Also), config.Targets...)
@@ -86,33 +138,23 @@ func (c *benchCommand) config() (bench.Config, error) {
 func otherBuilds(paths map[string]string) []bench.Target {
 	var targets []bench.Target
 	for _, name := range slices.Sorted(maps.Keys(paths)) {
-		targets = append(targets, bench.Target{Name: name, Backend: ringfd.IOUring, Command: []string{paths[name]}})
+		targets = append(targets, bench.Target{
+			Name: name, Server: bench.IOUring, About: "another build of ringfd, on io_uring", Command: []string{paths[name]},
+		})
 	}
 	return targets
 }
 
-func selectTargets(names []string) ([]bench.Target, error) {
-	targets := bench.Targets()
-	if len(names) == 0 {
-		return targets, nil
-	}
-	var known []string
-	for _, t := range targets {
-		known = append(known, t.Name)
-	}
-	for _, name := range names {
-		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("unknown backend %q: choose from %v", name, known)
-		}
-	}
-	return slices.DeleteFunc(targets, func(t bench.Target) bool { return !slices.Contains(names, t.Name) }), nil
-}
-
-func listCells(w io.Writer, cells []bench.Cell) {
-	for _, cell := range cells {
-		fmt.Fprintf(w, "%-16s %s\n", cell.Name, cell)
+func list(w io.Writer, config bench.Config) {
+	fmt.Fprintln(w, "cells:")
+	for _, cell := range config.Cells {
+		fmt.Fprintf(w, "  %-24s %s\n", cell.Name, cell)
 		for _, goal := range cell.Goals {
-			fmt.Fprintf(w, "%-16s   goal: %s\n", "", goal)
+			fmt.Fprintf(w, "  %-24s   goal: %s\n", "", goal)
 		}
+	}
+	fmt.Fprintln(w, "targets:")
+	for _, target := range config.Targets {
+		fmt.Fprintf(w, "  %-24s %s\n", target.Name, target.About)
 	}
 }

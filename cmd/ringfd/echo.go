@@ -11,7 +11,8 @@ import (
 
 	"github.com/ringfd/ringfd"
 	"github.com/ringfd/ringfd/accept"
-	"github.com/ringfd/ringfd/bench"
+	"github.com/ringfd/ringfd/bench/control"
+	"github.com/ringfd/ringfd/bench/server"
 )
 
 type echoCommand struct {
@@ -33,13 +34,13 @@ func (c *echoCommand) Run(ctx context.Context, io stdio) error {
 		return errors.Join(err, backend.Close())
 	}
 	fmt.Fprintf(io.out, "listening on %s, backend %s: %s\n", listener.Addr(), backend.Kind(), backend.Why())
-	server := &bench.Echo{Listener: listener, Buffer: echoBuffer}
-	err = server.Run(ctx)
-	writeTotals(io.out, server.Totals())
+	echo := server.New(server.Spec{Service: control.Echo, Buffer: echoBuffer})
+	err = echo.Serve(ctx, listener)
+	writeTotals(io.out, echo.Totals())
 	return errors.Join(err, backend.Close())
 }
 
-func writeTotals(w io.Writer, t bench.Totals) {
+func writeTotals(w io.Writer, t control.Totals) {
 	fmt.Fprintf(w, "connections %d, bytes read %d, bytes written %d\n", t.Accepted, t.Read, t.Written)
 	for _, reason := range slices.Sorted(maps.Keys(t.Ends)) {
 		fmt.Fprintf(w, "ended %d: %s\n", t.Ends[reason], reason)

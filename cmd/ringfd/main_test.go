@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/ringfd/ringfd/bench"
+	"github.com/ringfd/ringfd/bench/control"
 )
 
 // beCommand, in the environment, makes the test binary be the command.
@@ -96,11 +96,15 @@ func TestMistakesAreOneLineAndCode2(t *testing.T) {
 		{args: []string{"echo", "--backend", "net", "--listen", busy.Addr().String()}, want: "another process"},
 		{args: []string{"echo", "--listen", "nonsense"}, want: "nonsense"},
 		{args: []string{"echo", "--network", "unix", "--listen", filepath.Join("no", "such", "directory")}, want: "cannot listen"},
-		{args: []string{"bench", "--cell", "65B-1"}, want: `unknown cell "65B-1": choose from 64B-1, `},
-		{args: []string{"bench", "--backend", "epoll"}, want: `unknown backend "epoll"`},
+		{args: []string{"bench", "--cell", "65B-1"}, want: `unknown cell "65B-1": choose from echo-64B-1, `},
+		{args: []string{"bench", "--target", "epoll"}, want: `unknown target "epoll": choose from io_uring, `},
+		{args: []string{"bench", "--driver", "poll"}, want: "epoll"},
 		{args: []string{"bench", "--rounds", "0"}, want: "0 rounds"},
 		{args: []string{"bench", "--rounds", "many"}, want: "many"},
 		{args: []string{"bench", "--window", "0s"}, want: "0s"},
+		{args: []string{"bench", "compare", "main.go", "absent.json"}, want: "absent.json"},
+		{args: []string{"bench", "compare", "main.go", "main.go"}, want: "main.go is not a report"},
+		{args: []string{"bench", "render", "go.mod"}, want: "go.mod is not a report"},
 	} {
 		cmd, stdout, stderr := start(t, c.env, c.args...)
 		out, code := finish(t, cmd, stdout)
@@ -112,10 +116,10 @@ func TestMistakesAreOneLineAndCode2(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"bench", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"bench", "--help"}, {"bench", "compare", "--help"}, {"bench", "render", "--help"}} {
 		cmd, stdout, stderr := start(t, nil, args...)
 		out, code := finish(t, cmd, stdout)
-		if code != 0 || stderr.Len() != 0 || !strings.Contains(out, "Usage: ringfd") || strings.Contains(out, bench.ChildCommand) {
+		if code != 0 || stderr.Len() != 0 || !strings.Contains(out, "Usage: ringfd") || strings.Contains(out, control.Command) {
 			t.Errorf("ringfd %v: code %d, stderr %q, stdout %s", args, code, stderr, out)
 		}
 	}
@@ -208,69 +212,6 @@ func exchange(t *testing.T, conn net.Conn, message []byte) {
 	}
 	if !bytes.Equal(answer, message) {
 		t.Fatal("the answer is not the message")
-	}
-}
-
-func TestBenchJSON(t *testing.T) {
-	cmd, stdout, stderr := start(t, nil, "bench", "--json", "--rounds", "2", "--window", "30ms", "--warmup", "5ms",
-		"--cell", "64B-64-.*", "--cell", "16KiB-16", "--no-syscalls")
-	out, code := finish(t, cmd, stdout)
-	if code != 0 {
-		t.Fatalf("code %d, stderr %s", code, stderr)
-	}
-	var report bench.Report
-	decoder := json.NewDecoder(strings.NewReader(out))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&report); err != nil {
-		t.Fatal(err)
-	}
-	if len(report.Cells) != 3 || report.Machine.CPUs == 0 || report.Go == "" || report.Commit == "" || report.Settings.Rounds != 2 ||
-		len(report.Settings.Args) == 0 || len(report.Choices) != 2 {
-		t.Errorf("report %+v", report)
-	}
-	for _, c := range report.Cells {
-		if len(c.Rounds) != 2*len(report.Targets) {
-			t.Errorf("%s: %d rounds", c.Cell.Name, len(c.Rounds))
-		}
-		for _, r := range c.Rounds {
-			if r.ServerRead == 0 || r.ServerRead != r.Load.Messages*uint64(c.Cell.Size) {
-				t.Errorf("%s on %s: %d messages, %d bytes at the server", c.Cell.Name, r.Target, r.Load.Messages, r.ServerRead)
-			}
-		}
-	}
-}
-
-func TestBenchInterrupted(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("Windows cannot send an interrupt to another process: run this on a Unix system")
-	}
-	cmd := exec.CommandContext(t.Context(), program, "bench", "--backend", "net", "--rounds", "1000", "--window", "10ms",
-		"--warmup", "1ms", "--cell", "64B-1")
-	var stdout bytes.Buffer
-	cmd.Stdout = &stdout
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	lines := bufio.NewScanner(stderr)
-	var last string
-	for lines.Scan() {
-		last = lines.Text()
-		if strings.HasPrefix(last, "[3/") { // a round is complete
-			if err := cmd.Process.Signal(os.Interrupt); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	err = cmd.Wait()
-	if cmd.ProcessState.ExitCode() != exitFailure || last != "ringfd: interrupted: the rounds are not complete" {
-		t.Errorf("%v, last line %q", err, last)
-	}
-	if !strings.Contains(stdout.String(), "│ 64B-1 │ net ") || !strings.Contains(stdout.String(), "Interrupted") {
-		t.Errorf("it did not print what it has:\n%s", &stdout)
 	}
 }
 
