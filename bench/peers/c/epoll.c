@@ -15,8 +15,8 @@ const char engine_kind[] = "c-epoll";
 
 enum {
 	EVENTS = 256,
-	READ_BYTES = 64 << 10, // one buffer serves all: large messages want it large
-	TURNS = 16,            // full reads of a connection before the others have theirs
+	READ_BYTES = 256 << 10, // one buffer serves all: large messages want it large
+	TURNS = 16,             // full reads of a connection before the others have theirs
 };
 
 struct conn {

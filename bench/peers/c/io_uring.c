@@ -29,7 +29,7 @@ enum {
 	SMALL_BYTES = 4 << 10,
 	LARGE_BYTES = 64 << 10,
 	POOL_BYTES = 64 << 20, // of address space; touched as needed
-	POOL_FIRST = 256,      // buffers to begin with
+	POOL_FIRST = 1 << 20,  // of them in use at first: what goes round should stay cached
 	BUFFERS_MAX = 1 << 13,
 	STAGGER = 3 * 64, // between buffers: else their first lines share a cache set
 
@@ -365,11 +365,11 @@ static void received(struct conn *c, const struct io_uring_cqe *cqe)
 	}
 	if (!(cqe->flags & IORING_CQE_F_MORE)) {
 		c->receiving = c->stopping = false;
-		if (cqe->res == -ENOBUFS)
+		if (cqe->res == -ENOBUFS && pool_free < pool_size / 2) // once in a turn
 			grow(2 * pool_size);
-		else if (cqe->res == 0)
+		if (cqe->res == 0) {
 			c->ended = true;
-		else if (cqe->res < 0 && cqe->res != -ECANCELED && cqe->res != -EINTR) {
+		} else if (cqe->res < 0 && cqe->res != -ENOBUFS && cqe->res != -ECANCELED && cqe->res != -EINTR) {
 			c->ended = true;
 			c->error = -cqe->res;
 		}
@@ -499,7 +499,7 @@ void engine_open(void)
 	if (result < 0)
 		peer_refuse("a ring of buffers: %s", strerror(-result));
 	io_uring_buf_ring_init(buffers);
-	grow(POOL_FIRST);
+	grow(POOL_FIRST / buffer_bytes);
 
 	replies_most = peer.reply_bytes > REPLIES_BYTES ? 0 : REPLIES_BYTES / peer.reply_bytes;
 	if (replies_most == 0) {
