@@ -6,18 +6,22 @@ import (
 	"time"
 )
 
-// openDriver opens the driver that is asked for, or the cheapest that works:
-// on io_uring a message costs the generator less than with epoll, the more so
-// the more connections there are.
+// openDriver opens the driver that is asked for, or the cheapest. Against a
+// server in C with 64 connections and 64 B a message costs the generator about
+// 5.1 µs with epoll and with io_uring, and epoll's latencies are finer: it reads
+// the clock for each message. Where the generator may spin, io_uring needs no
+// system call to look, and 4.7 µs.
 func openDriver(kind Driver, s *script) (driver, Driver, error) {
 	switch kind {
 	case "":
-		d, err := openThread(s, newRingMover)
-		if errors.Is(err, errNoRing) {
-			d, err = openThread(s, newEpollMover)
-			return d, Epoll, err
+		if !s.spec.Spin {
+			return openDriver(Epoll, s)
 		}
-		return d, Ring, err
+		d, kind, err := openDriver(Ring, s)
+		if errors.Is(err, errNoRing) {
+			return openDriver(Epoll, s)
+		}
+		return d, kind, err
 	case Ring:
 		d, err := openThread(s, newRingMover)
 		return d, Ring, err

@@ -42,11 +42,11 @@ func TestServiceTimeIsTheLatency(t *testing.T) {
 	})
 }
 
-// A server that stops for 50 ms in each 250 ms keeps a fifth of the messages
+// A server that stops for 30 ms in each 150 ms keeps a fifth of the messages
 // waiting that should have been sent. Closed loop hides that, since it sends
 // nothing while the server stops: coordinated omission.
 func TestOpenLoopShowsStops(t *testing.T) {
-	const stop, every = 50 * time.Millisecond, 250 * time.Millisecond
+	const stop, every = 30 * time.Millisecond, 150 * time.Millisecond
 	onAllDrivers(t, func(t *testing.T, driver Driver) {
 		start := time.Now()
 		address := serve(t, func(conn net.Conn) {

@@ -37,7 +37,8 @@ type Spec struct {
 	Seed uint64 `json:"seed,omitempty"`
 	// Spin never sleeps while replies are due. The portable driver cannot.
 	Spin bool `json:"spin,omitempty"`
-	// Driver is how the sockets are driven; "" chooses the cheapest there is.
+	// Driver is how the sockets are driven; "" chooses the cheapest there is:
+	// on Linux Epoll, or Ring to spin.
 	Driver Driver `json:"driver,omitempty"`
 }
 

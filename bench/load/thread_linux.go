@@ -72,8 +72,7 @@ func (t *thread) drive(p phase, d time.Duration) error {
 // turns runs the script until the phase is done.
 func (t *thread) turns() error {
 	s := t.script
-	for {
-		now := clock()
+	for now := clock(); ; {
 		if err := s.tick(now); err != nil {
 			return err
 		}
@@ -92,14 +91,15 @@ func (t *thread) turns() error {
 		if err != nil {
 			return err
 		}
+		before := now
+		now = clock()
 		if found {
 			continue
 		}
-		after := clock()
 		if wait == 0 && !sent {
-			s.idle += time.Duration(after - now)
+			s.idle += time.Duration(now - before)
 		}
-		if err := s.stalled(after); err != nil {
+		if err := s.stalled(now); err != nil {
 			return err
 		}
 	}
