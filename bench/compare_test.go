@@ -102,9 +102,9 @@ func TestCompare(t *testing.T) {
 		{"more throughput", func(f *figures) { f.rate *= 1.3 }, "+ring throughput", false},
 		{"longer waits", func(f *figures) { f.p99 *= 2 }, "-ring p50, -ring p99, -ring p99.9", true},
 		{"one allocation", func(f *figures) { f.allocs = 1 }, "-ring allocations/msg", true},
-		{"a rare allocation", func(f *figures) { f.allocs = 0.004 }, "", false},
+		{"a rare allocation", func(f *figures) { f.allocs = 0.1 }, "", false},
 		{"fewer calls", func(f *figures) { f.calls = 0.15 }, "+ring syscalls/msg", false},
-		{"other batches", func(f *figures) { f.calls = 3.1 }, "", false},
+		{"other batches", func(f *figures) { f.calls = 3.4 }, "", false},
 		{"worst first", func(f *figures) { f.cpu, f.calls, f.allocs = f.cpu/2, f.calls*1.5, 2 },
 			"-ring allocations/msg, -ring syscalls/msg, +ring server CPU/msg", true},
 	} {
@@ -143,7 +143,7 @@ func TestCompareNoise(t *testing.T) {
 		wrong += len(compared(t, run(seed, 0.5, targets, "ring", "net"), run(seed+100, 0.5, targets, "ring", "net")).List)
 	}
 	t.Logf("%d changes in noise", wrong)
-	if wrong > 5 { // of 20 runs of 5 tested figures, 1 in 20 may pass the test
+	if wrong > 3 { // of 20 runs of 5 tested figures, 1 in 100 may pass the test
 		t.Errorf("%d changes in noise", wrong)
 	}
 	slow := normal
@@ -174,7 +174,7 @@ func TestCompareWarnings(t *testing.T) {
 	for _, want := range []string{
 		"machine: kernel: 6.1 before, 6.18 after", "mitigations: none before, map[spectre_v2:on] after",
 		"settings: rounds: 7 before, 3 after", "go: go1 before, go2 after", "disturbed after: other work took 20%",
-		"interrupted after", "with fewer than 4",
+		"interrupted after", "with fewer than 5",
 	} {
 		if !strings.Contains(strings.Join(changes.Warnings, "\n"), want) {
 			t.Errorf("no warning of %q in\n%s", want, strings.Join(changes.Warnings, "\n"))
@@ -223,5 +223,19 @@ func TestCompareCells(t *testing.T) {
 	}
 	if _, err := Compare(alone(1000), alone(1200)); err == nil {
 		t.Error("open loops at two rates are compared")
+	}
+}
+
+// Counts of rounds that overlap have not changed, however far their medians.
+func TestCompareCounts(t *testing.T) {
+	var changes Changes
+	allocs := rule{metric: MetricAllocs, least: 0.02, exact: 0.2}
+	changes.exact(Change{}, allocs, Spread{1, 0.5, 3}, Spread{4, 2.5, 5})
+	if len(changes.List) != 0 {
+		t.Errorf("rounds that overlap: %+v", changes.List)
+	}
+	changes.exact(Change{Metric: MetricAllocs}, allocs, Spread{1, 0.5, 3}, Spread{4, 3.5, 5})
+	if len(changes.List) != 1 || !changes.Worse() {
+		t.Errorf("rounds that are apart: %+v", changes.List)
 	}
 }
