@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"sync"
 	"time"
 )
 
 // portable is the driver for every OS: two goroutines for each connection, on
 // Go's net, one that reads and one that opens, writes and closes. So a message
-// costs it more than the others, and it cannot spin.
+// costs it more than the others, it cannot spin, and its sends in open loop are
+// as late as timers of Go are: up to a millisecond on some systems.
 type portable struct {
 	mu     sync.Mutex // guards all below, and the script
 	script *script
@@ -111,11 +111,7 @@ func (p *portable) drive(ph phase, d time.Duration) error {
 		if done || err != nil {
 			return err
 		}
-		// Timers of Go are not finer than a millisecond.
-		if rest -= time.Millisecond; rest <= 0 {
-			runtime.Gosched()
-			continue
-		}
+		// A goroutine that spins would keep Go from looking at the sockets.
 		timer.Reset(rest)
 		select {
 		case <-p.changed:
