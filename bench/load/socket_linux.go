@@ -24,8 +24,10 @@ type target struct {
 // sources is how many addresses connections come from, in Churn to 127.0.0.1.
 // A connection that we close keeps its port for a minute. The kernel takes such
 // a port again after a second where both ends are on this machine
-// (tcp_tw_reuse), but the search for it gets slow as they get few; other
-// addresses have ports of their own.
+// (tcp_tw_reuse), but searches for it the longer the fewer are free; another
+// address has ports of its own. With a server in C and 64 at a time a connection
+// costs 39 µs from 8 addresses, 25 000 per second for as long as one likes, and
+// 70 µs and 14 000 per second from one. IPv6 has only one of this machine's own.
 const sources = 8
 
 func newTarget(spec Spec) (*target, error) {
