@@ -1,7 +1,6 @@
 package page
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 
@@ -51,7 +50,12 @@ func scaleY(p *plot.Plot, m bench.Metric, least, most float64) {
 	if p.Y.Max == 0 {
 		p.Y.Max = 1
 	}
-	p.Y.Tick.Marker = plot.TickerFunc(func(lo, hi float64) []plot.Tick {
+	p.Y.Tick.Marker = shortTicks(m)
+}
+
+// shortTicks are gonum's, with the unit of the metric.
+func shortTicks(m bench.Metric) plot.Ticker {
+	return plot.TickerFunc(func(lo, hi float64) []plot.Tick {
 		ticks := plot.DefaultTicks{}.Ticks(lo, hi)
 		for i := range ticks {
 			if !ticks[i].IsMinor() {
@@ -129,17 +133,31 @@ func short(m bench.Metric, value float64) string {
 	return number(value)
 }
 
-func number(value float64) string { return strconv.FormatFloat(value, 'g', 4, 64) }
+// long writes a value for a table.
+func long(m bench.Metric, value float64) string {
+	if unit(m) == inCounts {
+		return m.Text(value)
+	}
+	return short(m, value)
+}
 
-// sizeText writes a number of bytes.
+// number writes four digits, or all before the point.
+func number(value float64) string {
+	if value >= 1000 {
+		return strconv.FormatFloat(value, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(value, 'g', 4, 64)
+}
+
+// sizeText writes a number of bytes: few ones that are no whole KiB as they are.
 func sizeText(value float64) string {
 	switch {
 	case value >= 1<<20:
 		return number(value/(1<<20)) + " MiB"
-	case value >= 1<<10:
+	case value >= 10<<10 || value >= 1<<10 && math.Mod(value, 1<<10) == 0:
 		return number(value/(1<<10)) + " KiB"
 	}
-	return fmt.Sprintf("%g B", value)
+	return number(value) + " B"
 }
 
 // The units of metrics.

@@ -23,9 +23,9 @@ func nameOf(i int, c *bench.CellReport) cellName {
 // cellView is a cell's part of the page.
 type cellView struct {
 	cellName
-	Notes  []string
-	Figure *figureView
-	Heads  []targetView
+	Notes   []string
+	Figures []figureView
+	Heads   []targetView
 	// Against heads the column of ratios; "" if there are none.
 	Against string
 	Rows    []metricRow
@@ -65,10 +65,10 @@ const (
 	textSize              vg.Length = 11
 )
 
-func figureOf(p *plot.Plot, title, about, note string, legend []targetView) (*figureView, error) {
+func figureOf(p *plot.Plot, height vg.Length, title, about, note string, legend []targetView) (figureView, error) {
 	// The last label of the X axis needs room to the right of it.
-	drawn, err := inline(plotWidth, plotHeight, title+", "+about, func(c draw.Canvas) { p.Draw(draw.Crop(c, 0, -textSize*1.8, 0, -textSize/2)) })
-	return &figureView{Title: title, About: about, Note: note, Plot: drawn, Legend: legend}, err
+	drawn, err := inline(plotWidth, height, title+", "+about, func(c draw.Canvas) { p.Draw(draw.Crop(c, 0, -textSize*1.8, 0, -textSize/2)) })
+	return figureView{Title: title, About: about, Note: note, Plot: drawn, Legend: legend}, err
 }
 
 func seriesFigures(r *bench.Report, styles map[string]look, targets []targetView) ([]figureView, error) {
@@ -86,35 +86,23 @@ func seriesFigures(r *bench.Report, styles map[string]look, targets []targetView
 				points, _ := s.points(m, t.Name)
 				return len(points) < 2
 			})
-			figure, err := figureOf(p, s.title(m), s.what, "Medians of the rounds, with the least and the greatest.", legend)
+			figure, err := figureOf(p, plotHeight, s.title(m), s.what, "Medians of the rounds, with the least and the greatest.", legend)
 			if err != nil {
 				return nil, err
 			}
-			list = append(list, *figure)
+			list = append(list, figure)
 		}
 	}
 	return list, nil
 }
 
-func cellViews(r *bench.Report, styles map[string]look, targets []targetView) ([]cellView, error) {
-	var list []cellView
+func cellViews(r *bench.Report, styles map[string]look, targets []targetView) (list []cellView, err error) {
 	for i := range r.Cells {
 		c := &r.Cells[i]
 		v := cellView{cellName: nameOf(i, c), Notes: cellNotes(c), Goals: goalsOf(i, c)}
 		v.Heads = slices.DeleteFunc(slices.Clone(targets), func(t targetView) bool { return !hasRun(c, t.Name) })
-		p, err := distribution(c, styles, textSize)
-		if err != nil {
+		if v.Figures, err = cellFigures(c, styles, v.Heads); err != nil {
 			return nil, err
-		}
-		if p != nil {
-			legend := slices.DeleteFunc(slices.Clone(v.Heads), func(t targetView) bool {
-				h, err := merged(c, t.Name)
-				return err != nil || h == nil
-			})
-			v.Figure, err = figureOf(p, "Latency by percentile", c.Cell.String(), "All rounds together. A line ends where fewer than 10 messages were slower.", legend)
-			if err != nil {
-				return nil, err
-			}
 		}
 		k := c.Comparison(targets[0].Name, targets[min(1, len(targets)-1)].Name)
 		if k != nil {
@@ -122,6 +110,35 @@ func cellViews(r *bench.Report, styles map[string]look, targets []targetView) ([
 		}
 		v.Rows = metricRows(c, v.Heads, k)
 		list = append(list, v)
+	}
+	return list, nil
+}
+
+// cellFigures plots the latencies of a cell, and what its targets used.
+func cellFigures(c *bench.CellReport, styles map[string]look, targets []targetView) ([]figureView, error) {
+	var list []figureView
+	add := func(p *plot.Plot, err error, height vg.Length, title, note string, legend []targetView) error {
+		if p == nil || err != nil {
+			return err
+		}
+		f, err := figureOf(p, height, title, c.Cell.String(), note, legend)
+		list = append(list, f)
+		return err
+	}
+	p, err := distribution(c, styles, textSize)
+	legend := slices.DeleteFunc(slices.Clone(targets), func(t targetView) bool {
+		h, err := merged(c, t.Name)
+		return err != nil || h == nil
+	})
+	if err := add(p, err, plotHeight, "Latency by percentile", "All rounds together. A line ends where fewer than 10 messages were slower.", legend); err != nil {
+		return nil, err
+	}
+	for _, m := range []bench.Metric{bench.MetricCPU, bench.MetricUserPerConn} {
+		p, err := bars(c, m, targets, styles, textSize)
+		height := max(140, 40+26*vg.Length(len(targets)))
+		if err := add(p, err, height, capital(plain(m)), "Medians of the rounds, with the least and the greatest.", nil); err != nil {
+			return nil, err
+		}
 	}
 	return list, nil
 }
@@ -146,13 +163,13 @@ func metricRows(c *bench.CellReport, targets []targetView, k *bench.Comparison) 
 	var rows []metricRow
 	for _, m := range bench.Metrics {
 		row, some := metricRow{Metric: plain(m)}, false
-		if k != nil && shown(c, m) {
+		if k != nil && shown(c, m) && !negligible(c, m, k) {
 			row.Ratio = heatOf(m, k)
 		}
 		for _, t := range targets {
 			spread, ok := figure(c, t.Name, m)
 			some = some || ok
-			row.Values = append(row.Values, valueOf(spread, ok, m.Text))
+			row.Values = append(row.Values, valueOf(spread, ok, func(v float64) string { return long(m, v) }))
 		}
 		if some {
 			rows = append(rows, row)
@@ -182,6 +199,18 @@ func metricRows(c *bench.CellReport, targets []targetView, k *bench.Comparison) 
 		rows = append(rows, late)
 	}
 	return rows
+}
+
+// negligible reports whether all that was counted may be the Go runtime's own
+// work: the ratio of two such counts says nothing.
+func negligible(c *bench.CellReport, m bench.Metric, k *bench.Comparison) bool {
+	most, ok := map[bench.Metric]float64{bench.MetricAllocs: 0.05, bench.MetricAllocated: 16}[m]
+	if !ok {
+		return false
+	}
+	ours, _ := figure(c, k.Target, m)
+	base, _ := figure(c, k.Against, m)
+	return ours.Median < most && base.Median < most
 }
 
 func valueOf(s bench.Spread, ok bool, text func(float64) string) value {

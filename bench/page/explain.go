@@ -18,7 +18,7 @@ var explanations = map[bench.Metric]struct{ name, meaning string }{
 	bench.MetricSystemCPU:  {"system CPU per message", "The part of it in the kernel, most of it TCP, which no interface to it avoids."},
 	bench.MetricSyscalls:   {"system calls per message", "An exact count, in a round of its own, because counting slows the server."},
 	bench.MetricSwitches:   {"context switches per message", "How often a thread of the server gave up its core or lost it."},
-	bench.MetricAllocs:     {"allocations per message", "Objects on the heap of a server in Go, by its runtime's counters."},
+	bench.MetricAllocs:     {"allocations per message", "Objects on the heap of a server in Go, by its runtime's counters. Less than one for twenty messages is the runtime's own work, and no ratio is shown."},
 	bench.MetricAllocated:  {"bytes allocated per message", "The size of these objects."},
 	bench.MetricGCPause:    {"GC pauses", "The share of the wall time in which the garbage collector stopped a server in Go."},
 	bench.MetricResident:   {"resident memory", "What the server's process holds of main memory at the end of a round."},

@@ -14,6 +14,9 @@ import (
 // hostile is a name that must not become markup.
 const hostile = `<script>alert("x")</script>&'`
 
+// messages are in each round that is made up.
+const messages = 2020
+
 // madeUp is a report with all that a page must cope with: won, lost and
 // undecided cells, an idle one, one that only some targets ran, one without
 // rounds, series along both axes, a target not in Go, names that are markup.
@@ -76,7 +79,7 @@ func madeUpCell(random *rand.Rand, cell bench.Cell, targets []bench.Target, roun
 		values := make(map[bench.Metric][]float64)
 		for pair := range rounds {
 			h := hdrhistogram.New(1, int64(100*time.Second), 3)
-			for range 4000 {
+			for range messages {
 				us := (20 + 0.2*float64(cell.Conns)) * slow * (1 + random.ExpFloat64()/3)
 				if random.Float64() < 0.002 {
 					us *= 20
@@ -89,7 +92,7 @@ func madeUpCell(random *rand.Rand, cell bench.Cell, targets []bench.Target, roun
 			if err != nil {
 				panic(err)
 			}
-			c.Rounds = append(c.Rounds, bench.Round{Target: t.Name, Pair: pair, Load: load.Result{Messages: 4000, Histogram: string(encoded)}, Others: 0.01})
+			c.Rounds = append(c.Rounds, bench.Round{Target: t.Name, Pair: pair, Load: load.Result{Messages: messages, Histogram: string(encoded)}, Others: 0.01})
 			us := 1000 * slow * (1 + 0.05*random.Float64())
 			for m, value := range map[bench.Metric]float64{
 				bench.MetricThroughput: 1e8 / us * (1 + float64(cell.Conns)/1000), bench.MetricP50: float64(h.ValueAtPercentile(50)),

@@ -47,9 +47,9 @@ func TestRun(t *testing.T) {
 			t.Errorf("the page does not say %q", want)
 		}
 	}
-	// A distribution for each cell; CPU, throughput and p99 against connections
+	// Latency and CPU of each cell; CPU, throughput and p99 against connections
 	// and against size.
-	if got := strings.Count(text, `class="plot"`); got != len(cells)+6 {
+	if got := strings.Count(text, `class="plot"`); got != 2*len(cells)+6 {
 		t.Errorf("%d plots", got)
 	}
 	if paths, err := Pictures(t.TempDir(), r); err != nil || len(paths) != 2*(1+2+1+6) {
