@@ -35,7 +35,7 @@ type ring struct {
 }
 
 // errNoRing is that io_uring, or what is used of it, is not to be had here.
-var errNoRing = errors.New("io_uring is not available here (Linux 6.1 or later, not blocked by seccomp or kernel.io_uring_disabled, is needed): choose another driver")
+var errNoRing = errors.New("io_uring is not available here: it needs Linux 6.1 or later, no seccomp filter and no kernel.io_uring_disabled against it, and memory that may be locked (ulimit -l); or choose another driver")
 
 // newRing makes a ring that runs what completes when its thread enters the
 // kernel, and not otherwise. It must be used on the thread that calls this.
