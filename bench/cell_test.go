@@ -36,7 +36,7 @@ func TestCellsCanRun(t *testing.T) {
 	for name, cells := range map[string][]Cell{"headline": Headline(), "full": Full()} {
 		seen := make(map[string]bool)
 		for _, c := range cells {
-			spec := load.Spec{Workload: c.Workload, Conns: c.Conns, Depth: c.Depth, Request: c.Request, Reply: c.Reply}
+			spec := load.Spec{Network: c.Network, Workload: c.Workload, Conns: c.Conns, Depth: c.Depth, Request: c.Request, Reply: c.Reply}
 			if err := spec.Check(); err != nil || seen[c.Name] || c.Procs < 1 || c.Network == "" {
 				t.Errorf("%s: cell %+v: %v", name, c, err)
 			}

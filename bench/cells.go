@@ -124,7 +124,7 @@ func churn(conns int) Cell        { return cell(load.Churn, 64, 64, conns) }
 func fanout(size, conns int) Cell { return cell(load.Fanout, size, size, conns) }
 func idle(conns int) Cell         { return named(cell(load.Idle, 64, 64, conns), "idle", 1) }
 func trace(conns int) Cell {
-	return named(cell(load.Trace, 64, 128<<10, conns), "trace", 1)
+	return named(cell(load.Trace, load.TraceSmallest, load.TraceLargest, conns), "trace", 1)
 }
 
 func only(goals []Goal, c Cell) Cell {

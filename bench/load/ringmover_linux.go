@@ -104,7 +104,7 @@ func (m *ringMover) share() error {
 	case Exchange:
 		due = spec.Reply
 	case Trace:
-		due = traceLargest
+		due = TraceLargest
 	}
 	m.bufferSize = powerOf2(min(max(due*spec.Depth, leastBuffer), largestBuffer))
 	n := min(max(bufferMemory/m.bufferSize, leastBuffers), mostBuffers, powerOf2(max(2*spec.Conns, leastBuffers)))

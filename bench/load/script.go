@@ -92,7 +92,7 @@ func newScript(spec Spec) *script {
 	case Fanout:
 		s.authors = make([]author, 1)
 	case Trace:
-		largest = traceLargest
+		largest = TraceLargest
 		s.traces = newTraces(spec)
 		s.authors = make([]author, len(s.traces))
 	default:
@@ -114,7 +114,7 @@ func newScript(spec Spec) *script {
 		case Trace:
 			c.author = int32(min(i/traceGroup, len(s.traces)-1))
 			if int(c.author)*traceGroup != i {
-				c.slot = traceSmallest // it is not busy
+				c.slot = TraceSmallest // it is not busy
 			}
 			slots = 1
 		}

@@ -9,10 +9,14 @@ import (
 // others are idle but for a small message now and then: whom it goes to, and
 // the sizes of the others, are random and depend on the seed alone.
 const (
-	traceGroup    = 16        // connections
-	traceAside    = 64        // one message of so many goes to an idle connection
-	traceSmallest = 64        // bytes
-	traceLargest  = 128 << 10 // bytes
+	traceGroup = 16 // connections
+	traceAside = 64 // one message of so many goes to an idle connection
+)
+
+// The least and the greatest size of a message in Trace, in bytes.
+const (
+	TraceSmallest = 64
+	TraceLargest  = 128 << 10
 )
 
 // trace is the sequence of messages of one group.
@@ -40,8 +44,8 @@ func (t *trace) rewind(seed uint64, group int) { t.source.Seed(seed, uint64(grou
 // bytes: the logarithms of the sizes are evenly spread.
 func (t *trace) next() (conn, size int) {
 	if t.conns > 1 && t.random.IntN(traceAside) == 0 {
-		return t.first + 1 + t.random.IntN(t.conns-1), traceSmallest
+		return t.first + 1 + t.random.IntN(t.conns-1), TraceSmallest
 	}
-	doublings := math.Log2(traceLargest) - math.Log2(traceSmallest)
-	return t.first, int(traceSmallest * math.Exp2(doublings*t.random.Float64()))
+	doublings := math.Log2(TraceLargest) - math.Log2(TraceSmallest)
+	return t.first, int(TraceSmallest * math.Exp2(doublings*t.random.Float64()))
 }

@@ -41,14 +41,14 @@ func TestTraceIsAsItSays(t *testing.T) {
 		switch {
 		case s.conn%traceGroup == 0 && s.conn < 5*traceGroup:
 			d := 0
-			for size := traceSmallest * 2; size <= s.size; size *= 2 {
+			for size := TraceSmallest * 2; size <= s.size; size *= 2 {
 				d++
 			}
 			doublings[d]++
-			if s.size < traceSmallest || s.size > traceLargest {
+			if s.size < TraceSmallest || s.size > TraceLargest {
 				t.Fatalf("a message of %d bytes", s.size)
 			}
-		case s.size != traceSmallest:
+		case s.size != TraceSmallest:
 			t.Fatalf("an idle connection has %d bytes", s.size)
 		default:
 			aside++
@@ -62,7 +62,7 @@ func TestTraceIsAsItSays(t *testing.T) {
 	}
 	for d := range 11 { // 64 B to 128 KiB
 		if share := float64(doublings[d]) / float64(len(all)-aside) * 11; share < 0.9 || share > 1.1 {
-			t.Errorf("sizes from %d B: %d of %d", traceSmallest<<d, doublings[d], len(all)-aside)
+			t.Errorf("sizes from %d B: %d of %d", TraceSmallest<<d, doublings[d], len(all)-aside)
 		}
 	}
 }
