@@ -163,12 +163,12 @@ func TestChromium(t *testing.T) {
 			back[scheme] = eval[string](t, ctx, "getComputedStyle(document.body).backgroundColor")
 			checkPlots(t, ctx, where)
 			checkText(t, ctx, where)
+			checkLosses(t, ctx, where, r)
 		}
 	}
 	if back["light"] != "rgb(255, 255, 255)" || back["light"] == back["dark"] {
 		t.Errorf("backgrounds %v", back)
 	}
-	checkLosses(t, ctx, r)
 	checkTabs(t, ctx)
 	media(t, ctx, "print", "dark")
 	if got := eval[string](t, ctx, "getComputedStyle(document.body).backgroundColor"); got != back["light"] {
@@ -234,7 +234,7 @@ func checkText(t *testing.T, ctx context.Context, where string) {
 }
 
 // checkLosses wants every lost cell red and marked, and no other.
-func checkLosses(t *testing.T, ctx context.Context, r *bench.Report) {
+func checkLosses(t *testing.T, ctx context.Context, where string, r *bench.Report) {
 	t.Helper()
 	type cell struct {
 		Text             string
@@ -250,12 +250,12 @@ func checkLosses(t *testing.T, ctx context.Context, r *bench.Report) {
 	for _, c := range cells {
 		red := !c.Grey && c.Red > c.Green && c.Red > c.Blue
 		if worse := strings.Contains(c.Title, "(worse)"); worse != red || worse != strings.Contains(c.Text, "!") {
-			t.Errorf("%+v: red and marked must be what is worse", c)
+			t.Errorf("%s: %+v: red and marked must be what is worse", where, c)
 		} else if worse {
 			lost++
 		}
 		if chance := strings.Contains(c.Title, "(may be chance)"); chance != strings.Contains(c.Text, "~") || chance && !c.Grey {
-			t.Errorf("%+v: grey and marked must be what may be chance", c)
+			t.Errorf("%s: %+v: grey and marked must be what may be chance", where, c)
 		} else if chance {
 			undecided++
 		}
@@ -276,7 +276,7 @@ func checkLosses(t *testing.T, ctx context.Context, r *bench.Report) {
 		}
 	}
 	if lost != wantLost || undecided != wantUndecided || lost == 0 || undecided == 0 {
-		t.Errorf("%d cells lost, %d undecided: the report has %d and %d", lost, undecided, wantLost, wantUndecided)
+		t.Errorf("%s: %d cells lost, %d undecided: the report has %d and %d", where, lost, undecided, wantLost, wantUndecided)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"html/template"
 	"io"
-	"strings"
 
 	"github.com/ringfd/ringfd/bench"
 )
@@ -18,7 +17,7 @@ var css string
 //go:embed page.html
 var source string
 
-var page = template.Must(template.New("page").Funcs(template.FuncMap{"join": strings.Join}).Parse(source))
+var page = template.Must(template.New("page").Parse(source))
 
 // Write writes one HTML file with all of a Report: what was compared where, how
 // our first target compares with the others, plots, and every figure. It has no
