@@ -172,8 +172,7 @@ func (r *runner) targetsOf(cell Cell) []Target {
 var known = []string{IOUring, Net, Gnet, Netpoll, CEpoll, CIOUring, GoNet}
 
 // cell runs the rounds of a cell: A B A B …, and then, apart from the timed
-// ones, a round of each target in which system calls are counted. The order of
-// the targets moves on from pair to pair, so that none always follows another.
+// ones, a round of each target in which system calls are counted.
 func (r *runner) cell(ctx context.Context, report *CellReport, targets []Target) error {
 	if report.Cell.Pinned && r.cannotPin != nil {
 		report.Unpinned = r.cannotPin.Error()
@@ -184,8 +183,7 @@ func (r *runner) cell(ctx context.Context, report *CellReport, targets []Target)
 		}
 	}
 	for pair := range r.Rounds {
-		for i := range targets {
-			t := targets[(pair+i)%len(targets)]
+		for _, t := range inTurn(targets, pair) {
 			r.progress(fmt.Sprintf("%s, round %d of %d, %s", report.Cell.Name, pair+1, r.Rounds, t.Name))
 			round, err := r.round(ctx, report, t, r.Window, nil)
 			if err != nil {
@@ -209,6 +207,26 @@ func (r *runner) cell(ctx context.Context, report *CellReport, targets []Target)
 		report.Syscalls = append(report.Syscalls, count)
 	}
 	return nil
+}
+
+// inTurn returns the order of the targets in a pair: the first and the last,
+// which matter most, next to each other, and the rest around them. It moves on
+// from pair to pair and turns around, so that none always follows another.
+func inTurn(targets []Target, pair int) []Target {
+	n := len(targets)
+	if n == 1 {
+		return targets
+	}
+	circle := append([]Target{targets[n-1]}, targets[:n-1]...) // base, ours, others
+	start := pair % (n - 1)
+	if start > 0 {
+		start++ // not between the first two
+	}
+	order := append(slices.Clone(circle[start:]), circle[:start]...)
+	if pair%2 == 1 {
+		slices.Reverse(order)
+	}
+	return order
 }
 
 // findRate measures what the baseline carries in closed loop.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"runtime"
 	"strings"
@@ -147,6 +148,33 @@ func checkOutputs(t *testing.T, report *Report) {
 		if !strings.Contains(text.String(), c.Target) || !strings.Contains(text.String(), c.Error) {
 			t.Errorf("target %s (%s) is not in the text:\n%s", c.Target, c.Error, text.String())
 		}
+	}
+}
+
+// The first target and the last run next to each other, in either order.
+func TestInTurn(t *testing.T) {
+	for n := 2; n <= 7; n++ {
+		var targets []Target
+		for i := range n {
+			targets = append(targets, Target{Name: fmt.Sprint(i)})
+		}
+		distances := make(map[int]int)
+		for pair := range 2 * n {
+			at := make(map[string]int)
+			for i, target := range inTurn(targets, pair) {
+				at[target.Name] = i
+			}
+			if len(at) != n {
+				t.Errorf("pair %d: %v", pair, at)
+			}
+			distances[at[targets[0].Name]-at[targets[n-1].Name]]++
+		}
+		if distances[1] != n || distances[-1] != n {
+			t.Errorf("%d targets: the last comes before the first by %v", n, distances)
+		}
+	}
+	if one := []Target{{Name: "a"}}; len(inTurn(one, 3)) != 1 {
+		t.Error("one target is not one")
 	}
 }
 
