@@ -7,7 +7,9 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
 	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/ringfd/ringfd/bench"
 )
@@ -32,6 +34,21 @@ func newPlot(size vg.Length) *plot.Plot {
 	lines.Horizontal.Color, lines.Vertical.Color = grid, grid
 	p.Add(lines)
 	return p
+}
+
+// drawPlot draws a plot, and the label of its X axis below it. gonum would leave
+// room at the right for the label of a logarithmic axis, as if it stood there.
+func drawPlot(c draw.Canvas, p *plot.Plot) {
+	label, style := p.X.Label.Text, p.X.Label.TextStyle
+	if label == "" {
+		p.Draw(c)
+		return
+	}
+	style.XAlign, style.YAlign = text.XCenter, text.YBottom
+	c.FillText(style, vg.Point{X: c.Center().X, Y: c.Min.Y + style.Font.Size/4}, label)
+	p.X.Label.Text = ""
+	p.Draw(draw.Crop(c, 0, 0, style.Font.Size*1.6, 0))
+	p.X.Label.Text = label
 }
 
 // logFrom is how many times the least figure the greatest must be for a

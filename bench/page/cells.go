@@ -67,7 +67,7 @@ const (
 
 func figureOf(p *plot.Plot, height vg.Length, title, about, note string, legend []targetView) (figureView, error) {
 	// The last label of the X axis needs room to the right of it.
-	drawn, err := inline(plotWidth, height, title+", "+about, func(c draw.Canvas) { p.Draw(draw.Crop(c, 0, -textSize*1.8, 0, -textSize/2)) })
+	drawn, err := inline(plotWidth, height, title+", "+about, func(c draw.Canvas) { drawPlot(draw.Crop(c, 0, -textSize*1.2, 0, -textSize/2), p) })
 	return figureView{Title: title, About: about, Note: note, Plot: drawn, Legend: legend}, err
 }
 

@@ -91,7 +91,7 @@ func (p picture) paint(c draw.Canvas) {
 	const margin = 14
 	c = draw.Crop(c, margin, -2*margin, margin, -margin)
 	rows := legendRows(c.Max.X-c.Min.X, p.plot.Legend.TextStyle, p.legend)
-	p.plot.Draw(draw.Crop(c, 0, 0, legendRow*vg.Length(len(rows))+legendGap, 0))
+	drawPlot(draw.Crop(c, 0, 0, legendRow*vg.Length(len(rows))+legendGap, 0), p.plot)
 	paintLegend(c, p.plot.Legend.TextStyle, rows)
 }
 
