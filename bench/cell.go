@@ -35,9 +35,15 @@ type Cell struct {
 	BusyPoll time.Duration `json:"busy_poll_ns,omitempty"`
 	// Targets are those that run it; nil is all.
 	Targets []string `json:"targets,omitempty"`
+	// Weight multiplies the rounds, for a cell whose figures vary much: at many
+	// connections the working set does not fit the cache that neighbours leave.
+	// 0 is 1.
+	Weight int `json:"weight,omitempty"`
 	// Goals are what the first target is to reach.
 	Goals []Goal `json:"goals,omitempty"`
 }
+
+func (c Cell) weight() int { return max(1, c.Weight) }
 
 // Goal bounds the median ratio of a metric, of the first target to the baseline.
 type Goal struct {

@@ -96,13 +96,51 @@ func (r *runner) run(ctx context.Context) error {
 	}
 	r.started = time.Now() // of the first round
 	for _, cell := range r.Cells {
-		r.report.Cells = append(r.report.Cells, CellReport{Cell: cell})
-		report := &r.report.Cells[len(r.report.Cells)-1]
-		targets := r.targetsOf(cell)
-		err := r.cell(ctx, report, targets)
-		report.summarize(targets)
-		if err != nil {
-			return fmt.Errorf("cell %s: %w", cell.Name, err)
+		report := CellReport{Cell: cell}
+		if cell.Pinned && r.cannotPin != nil {
+			report.Unpinned = r.cannotPin.Error()
+		}
+		r.report.Cells = append(r.report.Cells, report)
+	}
+	defer func() {
+		for i := range r.report.Cells {
+			report := &r.report.Cells[i]
+			report.summarize(r.targetsOf(report.Cell))
+		}
+	}()
+	for sweep := range r.Rounds {
+		for turn := range r.heaviest() {
+			if err := r.each(func(report *CellReport) error {
+				weight := report.Cell.weight()
+				if turn >= weight {
+					return nil
+				}
+				return r.pair(ctx, report, sweep*weight+turn)
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	if !r.Settings.Syscalls {
+		return nil
+	}
+	return r.each(func(report *CellReport) error { return r.countSyscalls(ctx, report) })
+}
+
+// heaviest is the greatest weight of a cell.
+func (r *runner) heaviest() int {
+	heaviest := 1
+	for _, cell := range r.Cells {
+		heaviest = max(heaviest, cell.weight())
+	}
+	return heaviest
+}
+
+// each does f for every cell.
+func (r *runner) each(f func(*CellReport) error) error {
+	for i := range r.report.Cells {
+		if err := f(&r.report.Cells[i]); err != nil {
+			return fmt.Errorf("cell %s: %w", r.report.Cells[i].Cell.Name, err)
 		}
 	}
 	return nil
@@ -171,35 +209,37 @@ func (r *runner) targetsOf(cell Cell) []Target {
 // known are the targets that a cell may leave out.
 var known = []string{IOUring, Net, Gnet, Netpoll, CEpoll, CIOUring, GoNet}
 
-// cell runs the rounds of a cell: A B A B …, and then, apart from the timed
-// ones, a round of each target in which system calls are counted.
-func (r *runner) cell(ctx context.Context, report *CellReport, targets []Target) error {
-	if report.Cell.Pinned && r.cannotPin != nil {
-		report.Unpinned = r.cannotPin.Error()
-	}
-	if report.Cell.Share > 0 {
+// pair runs a round of every target of a cell. The pairs of a cell are spread
+// over the whole run, so that all cells meet the same moods of the machine.
+func (r *runner) pair(ctx context.Context, report *CellReport, pair int) error {
+	targets := r.targetsOf(report.Cell)
+	if pair == 0 && report.Cell.Share > 0 {
 		if err := r.findRate(ctx, report, targets[len(targets)-1]); err != nil {
 			return err
 		}
 	}
-	for pair := range r.Rounds {
-		for _, t := range inTurn(targets, pair) {
-			r.progress(fmt.Sprintf("%s, round %d of %d, %s", report.Cell.Name, pair+1, r.Rounds, t.Name))
-			round, err := r.round(ctx, report, t, r.Window, nil)
-			if err != nil {
-				return fmt.Errorf("%s: %w", t.Name, err)
-			}
-			round.Pair = pair
-			report.Rounds = append(report.Rounds, round)
+	for _, t := range inTurn(targets, pair) {
+		r.progress(fmt.Sprintf("%s, round %d of %d, %s", report.Cell.Name, pair+1, r.Rounds*report.Cell.weight(), t.Name))
+		round, err := r.round(ctx, report, t, nil)
+		if err != nil {
+			return fmt.Errorf("%s: %w", t.Name, err)
 		}
+		round.Pair = pair
+		report.Rounds = append(report.Rounds, round)
 	}
-	if !r.Settings.Syscalls || report.Cell.Workload == load.Idle {
+	return nil
+}
+
+// countSyscalls runs a round of every target of a cell, apart from the timed
+// ones, in which system calls are counted.
+func (r *runner) countSyscalls(ctx context.Context, report *CellReport) error {
+	if report.Cell.Workload == load.Idle {
 		return nil
 	}
-	for _, t := range targets {
+	for _, t := range r.targetsOf(report.Cell) {
 		r.progress(fmt.Sprintf("%s, system calls, %s", report.Cell.Name, t.Name))
 		count := SyscallRound{Target: t.Name}
-		round, err := r.round(ctx, report, t, r.Window, &count)
+		round, err := r.round(ctx, report, t, &count)
 		if err != nil {
 			return fmt.Errorf("%s, counting system calls: %w", t.Name, err)
 		}
@@ -233,7 +273,7 @@ func inTurn(targets []Target, pair int) []Target {
 func (r *runner) findRate(ctx context.Context, report *CellReport, base Target) error {
 	var rates []float64
 	for range 3 {
-		round, err := r.round(ctx, report, base, r.Window, nil)
+		round, err := r.round(ctx, report, base, nil)
 		if err != nil {
 			return fmt.Errorf("%s, for the rate: %w", base.Name, err)
 		}
@@ -248,7 +288,7 @@ func (r *runner) progress(what string) {
 	if r.Config.Progress != nil {
 		all := 0
 		for _, cell := range r.Cells {
-			rounds := r.Rounds
+			rounds := r.Rounds * cell.weight()
 			if r.Settings.Syscalls && cell.Workload != load.Idle {
 				rounds++
 			}
@@ -289,7 +329,7 @@ const loadProcs = 2
 
 // round starts a server and a generator, warms up, and measures one window.
 // With count it counts the server's system calls in the window too.
-func (r *runner) round(ctx context.Context, report *CellReport, t Target, window time.Duration, count *SyscallRound) (Round, error) {
+func (r *runner) round(ctx context.Context, report *CellReport, t Target, count *SyscallRound) (Round, error) {
 	cell := report.Cell
 	serverAt, loadAt := placement{anyCPU, cell.Procs}, placement{anyCPU, loadProcs}
 	if cell.Pinned && r.cannotPin == nil {
@@ -336,7 +376,7 @@ func (r *runner) round(ctx context.Context, report *CellReport, t Target, window
 	}
 	counted := count.begin(ctx, s.ready.PID)
 	machineBefore, _ := machineCPU()
-	result, err := l.run(window)
+	result, err := l.run(r.Window)
 	machineAfter, knowsCPU := machineCPU()
 	counted()
 	if err != nil {

@@ -35,8 +35,10 @@ func small(cells ...Cell) Config {
 func TestRun(t *testing.T) {
 	busy := echo(64, 1)
 	busy.BusyPoll, busy.Goals = 20*time.Microsecond, []Goal{{MetricP50, 0.5}}
+	heavy := unpinned(echo(64, 50))
+	heavy.Weight = 2
 	cells := []Cell{
-		busy, unpinned(echo(64, 50)), echo(100_000, 3), open(echo(64, 10), 0.5), pipelined(64, 4, 8),
+		busy, heavy, echo(100_000, 3), open(echo(64, 10), 0.5), pipelined(64, 4, 8),
 		upload(2), download(2), churn(8), fanout(1<<10, 20), idle(50), trace(32),
 	}
 	if runtime.GOOS != "windows" {
@@ -72,7 +74,7 @@ func checkReport(t *testing.T, report *Report, config Config) {
 		t.Errorf("the net target runs on %+v", net)
 	}
 	for _, c := range report.Cells {
-		if len(c.Rounds) != config.Rounds*len(report.Targets) {
+		if len(c.Rounds) != config.Rounds*c.Cell.weight()*len(report.Targets) {
 			t.Errorf("%s: %d rounds", c.Cell.Name, len(c.Rounds))
 		}
 		turns := make(map[int]map[string]bool)

@@ -30,9 +30,9 @@ type benchRunCommand struct {
 	Targets  []string          `name:"target" help:"Run these targets only, see --list." placeholder:"NAME"`
 	Also     map[string]string `help:"Run the io_uring of another build of this command too, such as one with -tags giouring." placeholder:"NAME=PATH"`
 	Peers    string            `help:"The folder with the programs of the other targets. By default that of this command." placeholder:"FOLDER"`
-	Rounds   int               `help:"Rounds of each target in each cell." default:"9"`
-	Window   time.Duration     `help:"Length of a round." default:"300ms"`
-	Warmup   time.Duration     `help:"Time before each round that is not measured." default:"100ms"`
+	Rounds   int               `help:"Rounds of each target in each cell; those that vary much get twice as many." default:"9"`
+	Window   time.Duration     `help:"Length of a round." default:"150ms"`
+	Warmup   time.Duration     `help:"Time before each round that is not measured." default:"75ms"`
 	Syscalls bool              `help:"Count system calls too, with perf or strace, in a round of its own." default:"true" negatable:""`
 	Driver   string            `help:"How the generator drives its sockets: io_uring, epoll or portable. By default the cheapest that works." enum:",io_uring,epoll,portable" default:"" placeholder:"NAME"`
 	JSON     string            `name:"json" help:"Write the machine, the settings and every round to this file; - is standard output, instead of the table." placeholder:"FILE"`
