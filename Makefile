@@ -34,9 +34,11 @@ bench-giouring: build
 	$(GO) build -C cmd/ringfd -buildvcs=auto -tags giouring -ldflags=-checklinkname=0 -o ../../bin/ringfd-giouring .
 	bin/ringfd bench --target=io_uring --target=net --also giouring=bin/ringfd-giouring $(BENCHFLAGS)
 
-# The README's figures and pictures, from the report that is kept.
+# The README's figures and pictures, from the reports that are kept.
 readme: build
-	bin/ringfd bench render bench/results/headline.json --readme=README.md --pictures=bench/results
+	bin/ringfd bench render bench/results/headline.json --readme=README.md --pictures=dist/pictures
+	bin/ringfd bench render bench/results/workloads.json --readme=README.md
+	cp dist/pictures/cpu.svg dist/pictures/latency.svg bench/results/
 
 build:
 	$(GO) build -C cmd/ringfd -buildvcs=auto -o ../../bin/ .

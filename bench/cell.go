@@ -35,12 +35,19 @@ type Cell struct {
 	BusyPoll time.Duration `json:"busy_poll_ns,omitempty"`
 	// Targets are those that run it; nil is all.
 	Targets []string `json:"targets,omitempty"`
-	// Weight multiplies the rounds, for a cell whose figures vary much: at many
-	// connections the working set does not fit the cache that neighbours leave.
+	// Weight multiplies the rounds, for a cell whose figures vary much: where
+	// the working set does not fit the cache that neighbours leave.
 	// 0 is 1.
 	Weight int `json:"weight,omitempty"`
 	// Goals are what the first target is to reach.
 	Goals []Goal `json:"goals,omitempty"`
+}
+
+// Traffic returns the cell without what does not change what a round of it is:
+// its targets, its weight and its goals.
+func (c Cell) Traffic() Cell {
+	c.Targets, c.Weight, c.Goals = nil, 0, nil
+	return c
 }
 
 func (c Cell) weight() int { return max(1, c.Weight) }
@@ -99,7 +106,7 @@ func names(cells []Cell) []string {
 
 // String describes the cell in words.
 func (c Cell) String() string {
-	parts := []string{c.traffic()}
+	parts := []string{c.what()}
 	if c.Network == "unix" {
 		parts = append(parts, "unix sockets")
 	}
@@ -124,7 +131,7 @@ func (c Cell) String() string {
 	return strings.Join(parts, ", ")
 }
 
-func (c Cell) traffic() string {
+func (c Cell) what() string {
 	conns := fmt.Sprintf("%d connections", c.Conns)
 	if c.Conns == 1 {
 		conns = "1 connection"

@@ -25,14 +25,15 @@ func Headline() []Cell {
 	busy.Name, busy.BusyPoll = busy.Name+"-busypoll", 50*time.Microsecond
 	busy.Targets = []string{IOUring, GoNet}
 	thousand := with(goals(0.92, 1.00), echo(64, 1000))
-	thousand.Weight, two.Weight = 2, 2
+	large := only(goals(1.00, 1.10), echo(64<<10, 16))
+	thousand.Weight, two.Weight, large.Weight = 2, 2, 2
 	return []Cell{
 		one,
 		with(goals(0.92, 1.00), echo(64, 64)),
 		thousand,
 		two,
 		only(goals(1.00, 1.10), echo(16<<10, 16)),
-		only(goals(1.00, 1.10), echo(64<<10, 16)),
+		large,
 		only(nil, open(echo(64, 1000), 0.5)),
 		busy,
 	}

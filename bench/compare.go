@@ -2,19 +2,11 @@ package bench
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"maps"
 	"math"
-	"reflect"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 // Changes is what differs between two reports by more than chance and habit.
@@ -104,23 +96,6 @@ func (c *Changes) skipped() error {
 	}
 	return errors.Join(all...)
 }
-
-// Disturbed returns what share of all the machine's CPUs other work took in the
-// rounds, and whether that is enough to doubt the figures.
-func (r *Report) Disturbed() (others Spread, disturbed bool) {
-	var all []float64
-	for _, c := range r.Cells {
-		for _, round := range c.Rounds {
-			all = append(all, round.Others)
-		}
-	}
-	if len(all) == 0 {
-		return Spread{}, false
-	}
-	others = spreadOf(all)
-	return others, others.Median > disturbance
-}
-
 func (r *Report) title() string {
 	return fmt.Sprintf("commit %s, %s, %s", r.Commit, r.Go, r.Started.Format(time.DateTime))
 }
@@ -140,85 +115,6 @@ func (r *Report) cell(name string) *CellReport {
 		}
 	}
 	return nil
-}
-
-// incomparable says why two cells cannot be compared, or "".
-func incomparable(a, b *CellReport) string {
-	if b == nil {
-		return "only in the report before"
-	}
-	x, y := a.Cell, b.Cell
-	x.Goals, y.Goals, x.Targets, y.Targets = nil, nil, nil, nil
-	if !reflect.DeepEqual(x, y) {
-		return fmt.Sprintf("not the same workload: %s", strings.Join(differences("", x, y), "; "))
-	}
-	common := slices.ContainsFunc(a.Rounds, func(r Round) bool {
-		return slices.ContainsFunc(b.Rounds, func(s Round) bool { return s.Target == r.Target })
-	})
-	switch {
-	case !common:
-		return "no target has rounds in both reports"
-	case math.Abs(a.Rate-b.Rate) > 0.1*a.Rate: // which decides how large batches are
-		return fmt.Sprintf("the open loop ran at %.0f messages per second before, at %.0f after: what the baseline carries was not the same", a.Rate, b.Rate)
-	}
-	return ""
-}
-
-// warnings says in what else two runs differ.
-func warnings(a, b *Report) []string {
-	list := differences("machine: ", a.Machine, b.Machine, "load_average", "memory_kib")
-	list = append(list, differences("settings: ", a.Settings, b.Settings, "args", "syscalls")...)
-	if a.Go != b.Go {
-		list = append(list, fmt.Sprintf("go: %s before, %s after", a.Go, b.Go))
-	}
-	for i, r := range []*Report{a, b} {
-		when := []string{"before", "after"}[i]
-		if others, disturbed := r.Disturbed(); disturbed {
-			list = append(list, fmt.Sprintf("disturbed %s: other work took %s of the machine's CPUs in the median round", when, percent(others.Median)))
-		}
-		if r.Interrupted {
-			list = append(list, "interrupted "+when+": the rounds are not complete")
-		}
-	}
-	const enough = 5 // of 4 rounds each, the extremest have p = 0.03
-	if min(a.Settings.Rounds, b.Settings.Rounds) < enough {
-		list = append(list, fmt.Sprintf("rounds: with fewer than %d no difference can be told from chance; only exact counts are judged", enough))
-	}
-	return list
-}
-
-// differences lists the fields in which two structs differ, as their JSON names
-// them.
-func differences(prefix string, a, b any, but ...string) []string {
-	before, after := fields(a), fields(b)
-	keys := maps.Clone(before)
-	maps.Copy(keys, after)
-	var list []string
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		if !slices.Contains(but, key) && !reflect.DeepEqual(before[key], after[key]) {
-			list = append(list, fmt.Sprintf("%s%s: %s before, %s after", prefix, key, fieldText(before[key]), fieldText(after[key])))
-		}
-	}
-	return list
-}
-
-func fields(of any) map[string]any {
-	encoded, err := json.Marshal(of)
-	if err != nil {
-		panic(err) // these are our own structs
-	}
-	var m map[string]any
-	if err := json.Unmarshal(encoded, &m); err != nil {
-		panic(err)
-	}
-	return m
-}
-
-func fieldText(value any) string {
-	if value == nil {
-		return "none"
-	}
-	return fmt.Sprint(value)
 }
 
 // rule says when a metric has changed.
@@ -365,69 +261,4 @@ func (c *CellReport) relative(m Metric, target, baseline string) []float64 {
 		}
 	}
 	return ratios
-}
-
-// WriteText prints the changes for people, the worst first, and what was not
-// compared.
-func (c *Changes) WriteText(w io.Writer) error {
-	var out strings.Builder
-	fmt.Fprintf(&out, "before   %s\nafter    %s\n", c.Before, c.After)
-	for _, warning := range c.Warnings {
-		fmt.Fprintf(&out, "WARNING  %s\n", warning)
-	}
-	for _, s := range c.Skipped {
-		fmt.Fprintf(&out, "left out %s: %s\n", s.Cell, s.Why)
-	}
-	worse := 0
-	t := table.NewWriter()
-	t.SetOutputMirror(&out)
-	t.SetStyle(table.StyleLight)
-	t.Style().Format.Header = text.FormatDefault
-	t.AppendHeader(table.Row{"", "cell", "target", "metric", "before", "after", "change", "p"})
-	t.SetColumnConfigs([]table.ColumnConfig{
-		{Number: 5, Align: text.AlignRight}, {Number: 6, Align: text.AlignRight}, {Number: 7, Align: text.AlignRight},
-	})
-	for _, change := range c.List {
-		if change.Worse {
-			worse++
-		}
-		t.AppendRow(change.row())
-	}
-	if len(c.List) > 0 {
-		t.Render()
-	}
-	fmt.Fprintf(&out, "%d of %d figures got worse, %d better. The others did not change, or by no more than chance or a few percent.\n"+
-		"Of %.0f figures that did not change one passes the test by chance: run again before you believe a single one.\n",
-		worse, c.Compared, len(c.List)-worse, 1/strict)
-	_, err := io.WriteString(w, out.String())
-	return err
-}
-
-func (c Change) row() table.Row {
-	verdict, metric, p := "better", string(c.Metric), "exact"
-	if c.Worse {
-		verdict = "WORSE"
-	}
-	if c.Against != "" {
-		metric += " / " + c.Against
-	}
-	if c.P > 0 {
-		p = fmt.Sprintf("%.3f", c.P)
-	}
-	factor := "from 0"
-	if c.Factor > 0 {
-		factor = fmt.Sprintf("%+.1f%%", 100*(c.Factor-1))
-	}
-	return table.Row{verdict, c.Cell, c.Target, metric, c.spreadText(c.Before), c.spreadText(c.After), factor, p}
-}
-
-func (c Change) spreadText(s Spread) string {
-	write := c.Metric.Text
-	if c.Against != "" {
-		write = func(ratio float64) string { return fmt.Sprintf("%.3f", ratio) }
-	}
-	if s.Min == s.Max {
-		return write(s.Median)
-	}
-	return fmt.Sprintf("%s (%s – %s)", write(s.Median), write(s.Min), write(s.Max))
 }

@@ -9,21 +9,24 @@ import (
 	"github.com/ringfd/ringfd/bench/load"
 )
 
-// The markers of the section of the README that a Report fills.
+// The markers of a section of the README that a Report fills. %s is the file
+// that the report is kept in.
 const (
-	readmeBegin = "<!-- performance: `make readme` writes this from bench/results/headline.json -->"
-	readmeEnd   = "<!-- end of performance -->"
+	readmeBegin = "<!-- figures of %s, which `make readme` writes -->\n"
+	readmeEnd   = "<!-- end of figures -->"
 )
 
-// UpdateReadme returns the text of a README with this report's figures between
-// its markers. Without the markers that is an error.
-func (r *Report) UpdateReadme(text string) (string, error) {
-	before, rest, found := strings.Cut(text, readmeBegin)
+// UpdateReadme returns the text of a README with this report's figures in the
+// section of source, the file that the report is kept in. A text without that
+// section is an error.
+func (r *Report) UpdateReadme(text, source string) (string, error) {
+	begin := fmt.Sprintf(readmeBegin, source)
+	before, rest, found := strings.Cut(text, begin)
 	_, after, closed := strings.Cut(rest, readmeEnd)
 	if !found || !closed {
-		return "", errors.New("there is no section to write: put these two lines in\n" + readmeBegin + "\n" + readmeEnd)
+		return "", errors.New("there is no section to write: put these two lines in\n" + begin + readmeEnd)
 	}
-	return before + readmeBegin + "\n" + r.markdown() + readmeEnd + after, nil
+	return before + begin + r.markdown() + readmeEnd + after, nil
 }
 
 // markdown is the section: where it was measured, how our first target
@@ -47,7 +50,38 @@ func (r *Report) markdown() string {
 			c.figure(ours, MetricSyscalls, "%.2f")+" / "+c.figure(base, MetricSyscalls, "%.2f"), c.figure(ours, MetricAllocs, "%.2f"))
 	}
 	r.markdownOthers(&out, ours, base)
+	r.markdownIdle(&out)
 	return out.String()
+}
+
+// markdownIdle is a table of what idle connections cost.
+func (r *Report) markdownIdle(out *strings.Builder) {
+	var rows []string
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		if c.Cell.Workload != load.Idle {
+			continue
+		}
+		for _, part := range []struct {
+			name   string
+			metric Metric
+		}{{"user", MetricUserPerConn}, {"kernel, both ends", MetricKernelConn}} {
+			row := fmt.Sprintf("| %s: %s |", c.Cell, part.name)
+			for _, t := range r.Targets {
+				row += " " + c.figure(t.Name, part.metric, "%.0f") + " |"
+			}
+			rows = append(rows, row)
+		}
+	}
+	if len(rows) == 0 {
+		return
+	}
+	var names []string
+	for _, t := range r.Targets {
+		names = append(names, t.Name)
+	}
+	fmt.Fprintf(out, "\nBytes of memory per connection:\n\n| cell | %s |\n|---|%s\n%s\n",
+		strings.Join(names, " | "), strings.Repeat("---|", len(names)), strings.Join(rows, "\n"))
 }
 
 // markdownOthers is a table of the cells that more targets than ours ran.

@@ -140,6 +140,22 @@ const saturation = 0.95
 // disturbance of the figures.
 const disturbance = 0.05
 
+// Disturbed returns what share of all the machine's CPUs other work took in the
+// rounds, and whether that is enough to doubt the figures.
+func (r *Report) Disturbed() (others Spread, disturbed bool) {
+	var all []float64
+	for _, c := range r.Cells {
+		for _, round := range c.Rounds {
+			all = append(all, round.Others)
+		}
+	}
+	if len(all) == 0 {
+		return Spread{}, false
+	}
+	others = spreadOf(all)
+	return others, others.Median > disturbance
+}
+
 // summarize makes Summaries, and Comparisons of the first target with every
 // other and of every other with the baseline, the last.
 func (c *CellReport) summarize(targets []Target) {

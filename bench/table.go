@@ -183,14 +183,10 @@ func (r *Report) writeNotes(out *strings.Builder) {
 	fmt.Fprintf(out, "!  %s is worse.  ~  The difference may be chance: the Mann-Whitney U test gives p ≥ %.2f.\n", r.Targets[0].Name, alpha)
 	var notes []string
 	saturated := false
-	var others []float64 // of all rounds
 	for i := range r.Cells {
 		c := &r.Cells[i]
 		for _, s := range c.Summaries {
 			saturated = saturated || s.Saturated
-		}
-		for _, round := range c.Rounds {
-			others = append(others, round.Others)
 		}
 		if c.Rate > 0 {
 			notes = append(notes, fmt.Sprintf("%s: open loop at %.0f messages per second.", c.Cell.Name, c.Rate))
@@ -209,11 +205,9 @@ func (r *Report) writeNotes(out *strings.Builder) {
 	if saturated {
 		fmt.Fprintln(out, "*  The generator was saturated: throughput and latency are its own as much as the server's. CPU per message stands.")
 	}
-	if len(others) > 0 {
-		if s := spreadOf(others); s.Median > disturbance {
-			fmt.Fprintf(out, "DISTURBED: other work took %s of this machine's CPUs in the median round, and up to %s. Run this on a quiet machine.\n",
-				percent(s.Median), percent(s.Max))
-		}
+	if others, disturbed := r.Disturbed(); disturbed {
+		fmt.Fprintf(out, "DISTURBED: other work took %s of this machine's CPUs in the median round, and up to %s. Run this on a quiet machine.\n",
+			percent(others.Median), percent(others.Max))
 	}
 	said := make(map[string]bool)
 	for _, note := range notes {

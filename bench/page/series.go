@@ -88,10 +88,8 @@ func allSeries(r *bench.Report) []series {
 
 // same reports whether two cells differ only along the axis.
 func same(axis axis, a, b bench.Cell) bool {
-	a, b = axis.without(a), axis.without(b)
-	for _, c := range []*bench.Cell{&a, &b} {
-		c.Name, c.Goals, c.Targets = "", nil, nil
-	}
+	a, b = axis.without(a.Traffic()), axis.without(b.Traffic())
+	a.Name, b.Name = "", ""
 	return reflect.DeepEqual(a, b)
 }
 

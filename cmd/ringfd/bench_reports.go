@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/cockroachdb/errors"
 
@@ -43,7 +44,7 @@ type benchRenderCommand struct {
 	Report   string `arg:"" help:"A report, as bench --json writes it." type:"existingfile"`
 	HTML     string `name:"html" help:"Write a page with plots to this file." placeholder:"FILE"`
 	Pictures string `help:"Write the main plots to this folder, as SVG and PNG." placeholder:"FOLDER"`
-	Readme   string `help:"Write the figures into this file, between its markers." placeholder:"FILE"`
+	Readme   string `help:"Write the figures into this file, into the section of this report." placeholder:"FILE"`
 }
 
 // Run prints the table where nothing else is asked for.
@@ -64,17 +65,26 @@ func (c *benchRenderCommand) Run(stdio stdio) error {
 		errs = append(errs, err)
 	}
 	if c.Readme != "" {
-		errs = append(errs, updateReadme(c.Readme, report))
+		errs = append(errs, updateReadme(c.Readme, c.source(), report))
 	}
 	return errors.Join(errs...)
 }
 
-func updateReadme(path string, report *bench.Report) error {
+// source names the report as the README does: by its path from the README on.
+func (c *benchRenderCommand) source() string {
+	path, err := filepath.Rel(filepath.Dir(c.Readme), c.Report)
+	if err != nil {
+		path = c.Report
+	}
+	return filepath.ToSlash(path)
+}
+
+func updateReadme(path, source string, report *bench.Report) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	updated, err := report.UpdateReadme(string(text))
+	updated, err := report.UpdateReadme(string(text), source)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

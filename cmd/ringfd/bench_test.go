@@ -74,12 +74,13 @@ func TestBenchJSONOnly(t *testing.T) {
 
 func TestBenchReports(t *testing.T) {
 	dir := t.TempDir()
-	html, readme := filepath.Join(dir, "page.html"), filepath.Join(dir, "README.md")
+	html := filepath.Join(dir, "page.html")
 	path, _ := measure(t, "--target", "io_uring", "--target", "go-net", "--cell", "echo-64B-1", "--html", html)
+	readme := filepath.Join(filepath.Dir(path), "README.md")
 	if page, err := os.ReadFile(html); err != nil || !bytes.Contains(page, []byte("echo-64B-1")) {
 		t.Errorf("the page: %v", err)
 	}
-	const section = "# ringfd\n<!-- performance: `make readme` writes this from bench/results/headline.json -->\nstale figures\n<!-- end of performance -->\nrest\n"
+	const section = "# ringfd\n<!-- figures of report.json, which `make readme` writes -->\nstale figures\n<!-- end of figures -->\nrest\n"
 	if err := os.WriteFile(readme, []byte(section), 0o600); err != nil {
 		t.Fatal(err)
 	}
