@@ -31,6 +31,7 @@ type parked struct {
 	taken     uint64     // how many of them a flusher has taken on
 	quiet     []quietOp  // those taken on by none yet that post no CQE on success
 	spare     [][]quietOp
+	alone     int   // batches of a single request, in a row
 	dead      error // the ring is of no more use
 
 	harvestMu sync.Mutex // completion: the CQ
@@ -110,6 +111,18 @@ func (p *parked) submit(o *op) error {
 	return nil
 }
 
+// aloneAfter is how many batches of one request make a ring that is used by one
+// goroutine at a time.
+const aloneAfter = 4
+
+// isAlone reports whether a request of o would be in a batch of its own, as the
+// last ones were. The error is why o must not run.
+func (p *parked) isAlone(o *op) (bool, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.alone >= aloneAfter && p.taken == p.submitted, cmp.Or(o.refusal(), p.dead)
+}
+
 // lockWithRoom takes the submission lock at a time when the queue has room for
 // one request.
 func (p *parked) lockWithRoom() {
@@ -134,6 +147,11 @@ func (p *parked) push(request *sqe) (first bool) {
 func (p *parked) flush() {
 	p.mu.Lock()
 	target := p.submitted
+	if target-p.taken == 1 {
+		p.alone++
+	} else if target != p.taken {
+		p.alone = 0
+	}
 	p.taken = target
 	quiet := p.quiet
 	if len(quiet) > 0 {

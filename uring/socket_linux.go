@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -116,9 +117,12 @@ func (s *Socket) Write(p []byte) (int, error) {
 	d.lock.Lock()
 	defer d.lock.Unlock()
 	o := &d.op
-	o.buf = p
 	wait := !s.ring.used.Has(FeatureSkipSuccess)
-	sent := 0
+	sent, err := s.sendAlone(p)
+	if err != nil {
+		return sent, s.failure("write", err)
+	}
+	o.buf = p
 	for sent < len(p) {
 		rest := p[sent:]
 		o.sqe = sqe{
@@ -138,6 +142,31 @@ func (s *Socket) Write(p []byte) (int, error) {
 	}
 	o.buf = nil
 	return sent, nil
+}
+
+// aloneLimit is how large a send may be that keeps its P for as long as it takes.
+const aloneLimit = 16 << 10
+
+// sendAlone sends what it can of p without waiting and without the ring, where
+// the ring has nothing to batch it with: then send(2) is the cheaper system
+// call. The write lock is held.
+func (s *Socket) sendAlone(p []byte) (int, error) {
+	if len(p) > aloneLimit {
+		return 0, nil
+	}
+	alone, err := s.ring.isAlone(&s.write.op)
+	if !alone || err != nil {
+		return 0, err
+	}
+	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(s.sysfd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+		uintptr(len(p)), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
+	switch errno {
+	case 0:
+		return int(n), nil
+	case syscall.EAGAIN, syscall.EINTR:
+		return 0, nil
+	}
+	return 0, errno
 }
 
 // errWouldWait says that a send that must not wait sent nothing.
