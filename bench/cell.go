@@ -138,7 +138,7 @@ func (c Cell) what() string {
 	}
 	switch c.Workload {
 	case load.Exchange:
-		return fmt.Sprintf("%s for %s, %s", sizeText(c.Reply), sizeText(c.Request), conns)
+		return fmt.Sprintf("%s in, %s out, %s", sizeText(c.Request), sizeText(c.Reply), conns)
 	case load.Churn:
 		return fmt.Sprintf("connect, echo %s, close; %d at a time", sizeText(c.Request), c.Conns)
 	case load.Fanout:

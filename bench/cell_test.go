@@ -66,9 +66,9 @@ func ExampleCell_String() {
 	}
 	// Output:
 	// echo-64B-1: echo 64 B, 1 connection
-	// pipelined-64B-16-unix: 64 B for 64 B, 16 connections, unix sockets, 8 in flight on each
+	// pipelined-64B-16-unix: 64 B in, 64 B out, 16 connections, unix sockets, 8 in flight on each
 	// echo-1MiB-4-procs2-open50: echo 1 MiB, 4 connections, at 50% of the baseline's capacity, GOMAXPROCS=2, not pinned
-	// upload-8: 8 B for 1 MiB, 8 connections, 4 in flight on each
+	// upload-8: 1 MiB in, 8 B out, 8 connections, 4 in flight on each
 	// churn-64B-64: connect, echo 64 B, close; 64 at a time
 	// fanout-1KiB-1000: 1 KiB to 1000 connections
 	// idle-10: 10 idle connections

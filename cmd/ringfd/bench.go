@@ -84,9 +84,7 @@ func (c *benchRunCommand) write(report *bench.Report, out io.Writer) error {
 }
 
 func writeJSON(w io.Writer, report *bench.Report) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", " ")
-	return encoder.Encode(report)
+	return json.NewEncoder(w).Encode(report)
 }
 
 // writeFile makes a file, and its folder where there is none.

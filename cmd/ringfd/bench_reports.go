@@ -72,9 +72,13 @@ func (c *benchRenderCommand) Run(stdio stdio) error {
 
 // source names the report as the README does: by its path from the README on.
 func (c *benchRenderCommand) source() string {
-	path, err := filepath.Rel(filepath.Dir(c.Readme), c.Report)
+	readme, err := filepath.Abs(c.Readme)
 	if err != nil {
-		path = c.Report
+		return c.Report
+	}
+	path, err := filepath.Rel(filepath.Dir(readme), c.Report) // an absolute path
+	if err != nil {
+		return c.Report
 	}
 	return filepath.ToSlash(path)
 }
