@@ -48,7 +48,7 @@ func TestBenchJSON(t *testing.T) {
 		t.Errorf("report %+v", report)
 	}
 	for _, c := range report.Cells {
-		if len(c.Rounds) != 2*len(report.Targets) {
+		if len(c.Rounds) != 2*max(1, c.Cell.Weight)*len(report.Targets) {
 			t.Errorf("%s: %d rounds", c.Cell.Name, len(c.Rounds))
 		}
 		for _, r := range c.Rounds {
