@@ -6,6 +6,7 @@ package control
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -65,6 +66,27 @@ type ServerSpec struct {
 	Buffer int `json:"buffer_bytes"`
 	// BusyPoll lets a reader spin for so long, where a server can.
 	BusyPoll time.Duration `json:"busy_poll_ns,omitempty"`
+}
+
+// Check returns the first mistake in a ServerSpec, but for its Target, which the
+// server knows.
+func (s ServerSpec) Check() error {
+	switch s.Service {
+	case Echo:
+	case Exchange, Fanout:
+		if s.Request < StampSize || s.Reply < StampSize {
+			return fmt.Errorf("messages of %d and %d bytes: at least %d are needed to tell them apart", s.Request, s.Reply, StampSize)
+		}
+	default:
+		return fmt.Errorf("unknown service %q: choose %s, %s or %s", s.Service, Echo, Exchange, Fanout)
+	}
+	switch {
+	case s.Network != "tcp" && s.Network != "unix":
+		return fmt.Errorf("unknown network %q: choose tcp or unix", s.Network)
+	case s.Buffer < 1:
+		return fmt.Errorf("a buffer of %d bytes: a server needs one to read into", s.Buffer)
+	}
+	return nil
 }
 
 // Service is what a server does.

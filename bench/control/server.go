@@ -11,7 +11,8 @@ import (
 // Server is a server as the lab drives it, in Go. A server in another language
 // speaks the protocol itself.
 type Server interface {
-	// Start begins to listen and to serve, and returns once it does. An error
+	// Start begins to listen and to serve, and returns once it does; the
+	// specification is one that Check has passed. An error
 	// that wraps ErrUnavailable says that this server cannot run here. The
 	// PID of Ready is filled in by the caller.
 	Start(ServerSpec) (Ready, error)
@@ -34,6 +35,9 @@ func ServeChild(in io.Reader, out io.Writer, s Server) error {
 	return Child(in, out, func(r Request) (Reply, error) {
 		switch {
 		case r.Do == DoStart && !started && r.Server != nil:
+			if err := r.Server.Check(); err != nil {
+				return Reply{}, err
+			}
 			ready, err := s.Start(*r.Server)
 			if err != nil {
 				return Reply{Unavailable: errors.Is(err, ErrUnavailable)}, err

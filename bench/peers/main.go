@@ -37,9 +37,6 @@ func (p *peer) Start(spec control.ServerSpec) (control.Ready, error) {
 	if err != nil {
 		return control.Ready{}, err
 	}
-	if err := check(spec); err != nil {
-		return control.Ready{}, err
-	}
 	p.Server = server
 	return server.Start(spec)
 }
@@ -52,23 +49,4 @@ func newServer(target string) (control.Server, error) {
 		return new(netpollServer), nil
 	}
 	return nil, fmt.Errorf("unknown target %q: choose %s or %s", target, gnetTarget, netpollTarget)
-}
-
-// check returns the first mistake in spec.
-func check(spec control.ServerSpec) error {
-	switch spec.Service {
-	case control.Echo:
-	case control.Exchange, control.Fanout:
-		if spec.Request < control.StampSize || spec.Reply < control.StampSize {
-			return fmt.Errorf("messages of %d and %d bytes: at least %d are needed to tell them apart",
-				spec.Request, spec.Reply, control.StampSize)
-		}
-	default:
-		return fmt.Errorf("unknown service %q: choose %s, %s or %s",
-			spec.Service, control.Echo, control.Exchange, control.Fanout)
-	}
-	if spec.Network != "tcp" && spec.Network != "unix" {
-		return fmt.Errorf("unknown network %q: choose tcp or unix", spec.Network)
-	}
-	return nil
 }

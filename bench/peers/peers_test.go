@@ -407,9 +407,6 @@ func TestWrongSpecs(t *testing.T) {
 	}
 	for want, change := range map[string]func(*control.ServerSpec){
 		`unknown target "evio"`:  func(s *control.ServerSpec) { s.Target = "evio" },
-		`unknown service "ping"`: func(s *control.ServerSpec) { s.Service = "ping" },
-		`unknown network "udp"`:  func(s *control.ServerSpec) { s.Network = "udp" },
-		`at least 8`:             func(s *control.ServerSpec) { s.Service, s.Request, s.Reply = control.Fanout, 7, 8 },
 		`choose another path`:    func(s *control.ServerSpec) { s.Network, s.Address = "unix", file },
 		`address already in use`: func(s *control.ServerSpec) { s.Target, s.Network, s.Address = netpollTarget, "unix", file },
 		`gnet cannot listen`:     func(s *control.ServerSpec) { s.Address = "127.0.0.1:none" },
