@@ -71,8 +71,9 @@ type Round struct {
 	Load load.Result `json:"load"`
 	// Server is what the server used in the window.
 	Server control.Usage `json:"server"`
-	// Read and Written are what the server counted in the window. They equal
-	// what the generator sent and received, or the round fails.
+	// Read and Written are what the server counted in the window. Read equals
+	// what the generator sent, or the round fails; Written may lag behind a little,
+	// and equals what was received at the end of the round.
 	Read    uint64 `json:"server_read_bytes"`
 	Written uint64 `json:"server_written_bytes"`
 	// Go is what the Go runtime of the server did in the window, nil if it is
