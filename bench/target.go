@@ -39,8 +39,9 @@ type Target struct {
 	// About says what it is.
 	About string `json:"about"`
 	// Command starts a program that understands control.Command. nil is this
-	// program itself; another build of it makes another target.
-	Command []string `json:"command,omitempty"`
+	// program itself; another build of it makes another target. Where it stands
+	// is nothing to a reader of the report.
+	Command []string `json:"-"`
 }
 
 // Targets returns all targets: ours first, and last the baseline, which is Go's
