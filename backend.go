@@ -1,6 +1,7 @@
 package ringfd
 
 import (
+	"context"
 	"net"
 
 	"github.com/ringfd/ringfd/accept"
@@ -24,6 +25,15 @@ type backend interface {
 	features() Features
 	stats() Stats
 	close() error
+
+	// serve, served, start and broadcast are Serve, DialServe and Broadcast:
+	// served makes an FD, not connected, that h will serve, and start, once it is
+	// connected, begins. broadcast calls done for each FD of fds that is not nil,
+	// once, on the calling goroutine, before it returns.
+	serve(ctx context.Context, l *accept.Listener, h Handler) error
+	served(h Handler) *fd.FD
+	start(f *fd.FD)
+	broadcast(ctx context.Context, fds []*fd.FD, message []byte, done func(i, n int, err error))
 }
 
 // Stats are counters of a Backend since Open. On Net only Sockets and Listeners

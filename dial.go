@@ -21,14 +21,14 @@ const fallbackDelay = 300 * time.Millisecond
 // connect is an *fd.Error that says how it failed; a cancelled or expired ctx
 // matches ctx.Err(). Nothing stays open when it fails.
 func (b *Backend) Dial(ctx context.Context, network, address string) (*fd.FD, error) {
-	f, _, err := b.dial(ctx, network, address)
+	f, _, err := b.dialWith(ctx, network, address, b.Socket)
 	return f, err
 }
 
 // DialContext is Dial with the net view: it fits net.Dialer.DialContext and
 // http.Transport.DialContext, and its errors are *net.OpError.
 func (b *Backend) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	f, addr, err := b.dial(ctx, network, address)
+	f, addr, err := b.dialWith(ctx, network, address, b.Socket)
 	if err == nil {
 		return f.Conn(), nil
 	}
@@ -39,26 +39,27 @@ func (b *Backend) DialContext(ctx context.Context, network, address string) (net
 	return nil, &net.OpError{Op: "dial", Net: network, Addr: addr, Err: err}
 }
 
-// dial returns the FD, or the error and the address it is about.
-func (b *Backend) dial(ctx context.Context, network, address string) (*fd.FD, net.Addr, error) {
+// dialWith connects an FD that socket makes. It returns the FD, or the error and
+// the address it is about.
+func (b *Backend) dialWith(ctx context.Context, network, address string, socket func() *fd.FD) (*fd.FD, net.Addr, error) {
 	addrs, err := resolveDial(ctx, network, address)
 	if err != nil {
 		return nil, nil, err
 	}
 	primaries, fallbacks := byFamily(addrs)
 	if len(fallbacks) == 0 {
-		return b.dialEach(ctx, primaries)
+		return dialEach(ctx, primaries, socket)
 	}
-	return b.dialBoth(ctx, primaries, fallbacks)
+	return dialBoth(ctx, primaries, fallbacks, socket)
 }
 
 // dialEach tries one address after the other and keeps the first error.
-func (b *Backend) dialEach(ctx context.Context, addrs []net.Addr) (*fd.FD, net.Addr, error) {
+func dialEach(ctx context.Context, addrs []net.Addr, socket func() *fd.FD) (*fd.FD, net.Addr, error) {
 	var firstErr error
 	var firstAddr net.Addr
 	for i, addr := range addrs {
 		attempt, cancel := shareOfDeadline(ctx, len(addrs)-i)
-		f := b.Socket()
+		f := socket()
 		err := f.Connect(attempt, addr)
 		cancel()
 		if err == nil {
@@ -85,7 +86,7 @@ func shareOfDeadline(ctx context.Context, remaining int) (context.Context, conte
 }
 
 // dialBoth races the families. The loser is cancelled, waited for and closed.
-func (b *Backend) dialBoth(ctx context.Context, primaries, fallbacks []net.Addr) (*fd.FD, net.Addr, error) {
+func dialBoth(ctx context.Context, primaries, fallbacks []net.Addr, socket func() *fd.FD) (*fd.FD, net.Addr, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
@@ -96,7 +97,7 @@ func (b *Backend) dialBoth(ctx context.Context, primaries, fallbacks []net.Addr)
 	}
 	results := make(chan result)
 	start := func(addrs []net.Addr, primary bool) {
-		f, addr, err := b.dialEach(ctx, addrs)
+		f, addr, err := dialEach(ctx, addrs, socket)
 		results <- result{f, addr, err, primary}
 	}
 	go start(primaries, true)

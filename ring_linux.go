@@ -1,6 +1,7 @@
 package ringfd
 
 import (
+	"context"
 	"net"
 
 	"github.com/ringfd/ringfd/accept"
@@ -39,3 +40,12 @@ func (b *ringBackend) listen(addr net.Addr, network string, config accept.Config
 func (b *ringBackend) features() Features { return b.engine.Features() }
 func (b *ringBackend) close() error       { return b.engine.Close() }
 func (b *ringBackend) stats() Stats       { return Stats(b.engine.Stats()) }
+
+func (b *ringBackend) serve(ctx context.Context, l *accept.Listener, h Handler) error {
+	return errNotBuilt
+}
+func (b *ringBackend) served(h Handler) *fd.FD { panic(errNotBuilt) }
+func (b *ringBackend) start(f *fd.FD)          { panic(errNotBuilt) }
+func (b *ringBackend) broadcast(ctx context.Context, fds []*fd.FD, message []byte, done func(i, n int, err error)) {
+	panic(errNotBuilt)
+}

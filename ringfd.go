@@ -64,8 +64,13 @@ type Options struct {
 	BusyPoll time.Duration
 	// Events are told of what happens to every FD of this Backend.
 	Events *fd.Events
-	// Dial configures the connections that Dial, DialContext and Socket make.
+	// Dial configures the connections that Dial, DialContext, DialServe and
+	// Socket make.
 	Dial DialConfig
+	// Accept says what Serve does when an accept fails, and whom it tells.
+	Accept accept.Loop
+	// Loops configure Serve, DialServe and Broadcast.
+	Loops LoopOptions
 }
 
 // DialConfig configures outgoing connections. The zero value leaves all at the
@@ -127,6 +132,11 @@ func Open(o Options) (*Backend, error) {
 	if o.BusyPoll < 0 {
 		return nil, fmt.Errorf("BusyPoll is %v: give a positive duration, or zero to never spin", o.BusyPoll)
 	}
+
+	if err := o.Loops.check(); err != nil {
+		return nil, err
+	}
+	o.Loops = o.Loops.withDefaults()
 
 	b := &Backend{kind: kind, events: o.Events}
 	switch kind {

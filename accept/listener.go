@@ -42,6 +42,9 @@ func New(a Acceptor, events *fd.Events) *Listener {
 	return &Listener{acceptor: a, events: events, closed: make(chan struct{})}
 }
 
+// Acceptor returns what the backend gave New. For backends.
+func (l *Listener) Acceptor() Acceptor { return l.acceptor }
+
 // Accept waits for a connection and returns it with the peer's address. It
 // ends early when ctx ends (the error is ctx's), when the deadline passes
 // (os.ErrDeadlineExceeded) or when the listener is closed (net.ErrClosed).

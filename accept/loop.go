@@ -39,22 +39,11 @@ const (
 // ctx ends or l is closed, and the *Error that ended it otherwise. It does not
 // close l. A deadline of l ends it with os.ErrDeadlineExceeded.
 func (o Loop) Run(ctx context.Context, l *Listener, handle func(*fd.FD, net.Addr)) error {
-	if o.MinDelay <= 0 {
-		o.MinDelay = defaultMinDelay
-	}
-	if o.MaxDelay <= 0 {
-		o.MaxDelay = defaultMaxDelay
-	}
-	o.MaxDelay = max(o.MaxDelay, o.MinDelay)
-	if o.SocketBurst <= 0 {
-		o.SocketBurst = defaultSocketBurst
-	}
-	var delay time.Duration // of the last wait; 0 after a success
-	inARow := 0             // Socket errors since the last success
+	retry := o.Retry()
 	for {
 		f, addr, err := l.Accept(ctx)
 		if err == nil {
-			delay, inARow = 0, 0
+			retry.Succeeded()
 			handle(f, addr)
 			continue
 		}
@@ -65,30 +54,65 @@ func (o Loop) Run(ctx context.Context, l *Listener, handle func(*fd.FD, net.Addr
 			}
 			return err
 		}
-		var wait time.Duration
-		switch e.Class {
-		case Socket:
-			inARow++
-			if inARow <= o.SocketBurst {
-				break
-			}
-			if isNotSupported(e) {
-				return &Error{Class: Unexpected, Err: e.Err}
-			}
-			fallthrough
-		case System:
-			delay = min(max(2*delay, o.MinDelay), o.MaxDelay)
-			wait = delay
-		default:
-			return e
-		}
-		if o.OnError != nil {
-			o.OnError(e, wait)
+		wait, err := retry.Failed(e)
+		if err != nil {
+			return err
 		}
 		if wait > 0 && !l.sleep(ctx, wait) {
 			return nil
 		}
 	}
+}
+
+// Retry decides what follows when an accept fails, by the rules of a Loop. For
+// those who accept by other means than Run.
+type Retry struct {
+	loop   Loop
+	delay  time.Duration // of the last wait; 0 after a success
+	inARow int           // Socket errors since the last success
+}
+
+// Retry returns a Retry that has seen nothing yet.
+func (o Loop) Retry() *Retry {
+	if o.MinDelay <= 0 {
+		o.MinDelay = defaultMinDelay
+	}
+	if o.MaxDelay <= 0 {
+		o.MaxDelay = defaultMaxDelay
+	}
+	o.MaxDelay = max(o.MaxDelay, o.MinDelay)
+	if o.SocketBurst <= 0 {
+		o.SocketBurst = defaultSocketBurst
+	}
+	return &Retry{loop: o}
+}
+
+// Succeeded is to be called after a success.
+func (r *Retry) Succeeded() { r.delay, r.inARow = 0, 0 }
+
+// Failed is to be called after a failure, and calls OnError. It returns how long
+// to wait before the next accept, or the error that ends the loop.
+func (r *Retry) Failed(e *Error) (wait time.Duration, end error) {
+	switch e.Class {
+	case Socket:
+		r.inARow++
+		if r.inARow <= r.loop.SocketBurst {
+			break
+		}
+		if isNotSupported(e) {
+			return 0, &Error{Class: Unexpected, Err: e.Err}
+		}
+		fallthrough
+	case System:
+		r.delay = min(max(2*r.delay, r.loop.MinDelay), r.loop.MaxDelay)
+		wait = r.delay
+	default:
+		return 0, e
+	}
+	if r.loop.OnError != nil {
+		r.loop.OnError(e, wait)
+	}
+	return wait, nil
 }
 
 // sleep waits for d, or for the end of ctx or of l, and reports whether it was d.

@@ -3,6 +3,7 @@ package fd
 import (
 	"net"
 	"strconv"
+	"time"
 )
 
 // Events are the optional callbacks of the events that Octez logs under the
@@ -30,6 +31,21 @@ type Events struct {
 	Connect func(id uint64, socket string)
 	// Accept: an FD was accepted from socket (accept).
 	Accept func(id uint64, socket string)
+	// Held: a handler has held its loop for longer than the limit (see
+	// Options.Loops.HandlerLimit). It is called on a goroutine of its own, while
+	// the handler may still run.
+	Held func(Held)
+}
+
+// Held describes a handler that computes, or waits for something other than
+// FDs, while the other connections of its loop wait for it.
+type Held struct {
+	// ID is that of the FD whose handler it is.
+	ID uint64
+	// For is how long it has held the loop so far.
+	For time.Duration
+	// Stack is where it is, as runtime.Stack formats it.
+	Stack []byte
 }
 
 // Closed describes the end of an FD.

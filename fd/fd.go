@@ -173,22 +173,15 @@ func (f *FD) readFailed(err error) error {
 // Lost (EPIPE, ECONNRESET; see PeerClosed). ENOBUFS and ENOMEM leave the FD
 // open (see Error.Retryable). SIGPIPE is never raised. Reference: send(2).
 func (f *FD) Write(p []byte) (int, error) {
-	if e := f.events; e != nil && e.TryWrite != nil {
-		e.TryWrite(f.id, len(p))
-	}
-	if f.phase.Load() != connected {
-		return 0, f.notConnected("write")
+	if err := f.BeginWrite(len(p)); err != nil {
+		return 0, err
 	}
 	var n int
 	var err error
 	if len(p) > 0 {
 		n, err = f.sock.Write(p)
 	}
-	f.wrote(n, err)
-	if err != nil {
-		return n, f.failed("write", err)
-	}
-	return n, nil
+	return n, f.EndWrite(n, err)
 }
 
 // Writev writes all the buffers, in order, as one Write of their
@@ -200,22 +193,15 @@ func (f *FD) Writev(buffers [][]byte) (int64, error) {
 	for _, b := range buffers {
 		size += len(b)
 	}
-	if e := f.events; e != nil && e.TryWrite != nil {
-		e.TryWrite(f.id, size)
-	}
-	if f.phase.Load() != connected {
-		return 0, f.notConnected("write")
+	if err := f.BeginWrite(size); err != nil {
+		return 0, err
 	}
 	var n int64
 	var err error
 	if size > 0 {
 		n, err = f.sock.Writev(buffers)
 	}
-	f.wrote(int(n), err)
-	if err != nil {
-		return n, f.failed("write", err)
-	}
-	return n, nil
+	return n, f.EndWrite(int(n), err)
 }
 
 func (f *FD) wrote(n int, err error) {
@@ -387,6 +373,9 @@ func (f *FD) failed(op string, err error) error {
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return &Error{Op: op, Err: os.ErrDeadlineExceeded}
+	}
+	if err == ErrDataHandler {
+		return &Error{Op: op, Err: err}
 	}
 	if errors.Is(err, net.ErrClosed) { // the Backend was closed, and its sockets with it
 		f.released.Store(true)
