@@ -84,54 +84,54 @@ func setUserTimeout(sysfd int, d time.Duration) error {
 }
 
 // SetLinger is SO_LINGER; with 0 seconds Close resets the connection.
-func (s *Socket) SetLinger(sec int) error {
+func (h *handle) SetLinger(sec int) error {
 	l := unix.Linger{Onoff: 1, Linger: int32(max(sec, 0))}
 	if sec < 0 {
 		l.Onoff = 0
 	}
-	err := s.control("setsockopt", func(sysfd int) error {
+	err := h.control("setsockopt", func(sysfd int) error {
 		return unix.SetsockoptLinger(sysfd, unix.SOL_SOCKET, unix.SO_LINGER, &l)
 	})
 	if err == nil {
-		s.resets.Store(sec == 0)
+		h.resets.Store(sec == 0)
 	}
 	return err
 }
 
 // SetNoDelay is TCP_NODELAY.
-func (s *Socket) SetNoDelay(on bool) error {
+func (h *handle) SetNoDelay(on bool) error {
 	value := 0
 	if on {
 		value = 1
 	}
-	return s.option(unix.IPPROTO_TCP, unix.TCP_NODELAY, value)
+	return h.option(unix.IPPROTO_TCP, unix.TCP_NODELAY, value)
 }
 
 // SetKeepAliveConfig is SO_KEEPALIVE with its timings.
-func (s *Socket) SetKeepAliveConfig(c net.KeepAliveConfig) error {
+func (h *handle) SetKeepAliveConfig(c net.KeepAliveConfig) error {
 	if !c.Enable {
-		return s.option(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
+		return h.option(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
 	}
-	return s.control("setsockopt", func(sysfd int) error { return enableKeepAlive(sysfd, c) })
+	return h.control("setsockopt", func(sysfd int) error { return enableKeepAlive(sysfd, c) })
 }
 
 // SetReadBuffer is SO_RCVBUF.
-func (s *Socket) SetReadBuffer(bytes int) error {
-	return s.option(unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
+func (h *handle) SetReadBuffer(bytes int) error {
+	return h.option(unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
 }
 
 // SetWriteBuffer is SO_SNDBUF.
-func (s *Socket) SetWriteBuffer(bytes int) error {
-	return s.option(unix.SOL_SOCKET, unix.SO_SNDBUF, bytes)
+func (h *handle) SetWriteBuffer(bytes int) error {
+	return h.option(unix.SOL_SOCKET, unix.SO_SNDBUF, bytes)
 }
 
 // MultipathTCP is false: the sockets are made as plain TCP.
-func (s *Socket) MultipathTCP() (bool, error) {
-	return false, s.control("getsockopt", func(int) error { return nil })
+func (h *handle) MultipathTCP() (bool, error) {
+	return false, h.control("getsockopt", func(int) error { return nil })
 }
 
-func (s *Socket) option(level, name, value int) error {
-	return s.control("setsockopt", func(sysfd int) error {
+func (h *handle) option(level, name, value int) error {
+	return h.control("setsockopt", func(sysfd int) error {
 		return unix.SetsockoptInt(sysfd, level, name, value)
 	})
 }

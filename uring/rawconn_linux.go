@@ -68,21 +68,6 @@ func (c *rawConn) until(f func(fd uintptr) bool, d *direction, events uint32) er
 	}
 }
 
-// File duplicates the descriptor. The duplicate shares the connection, so
-// Close does not shut it down any more.
-func (s *Socket) File() (*os.File, error) {
-	var dup int
-	err := s.control("dup", func(sysfd int) (err error) {
-		s.duplicated.Store(true)
-		dup, err = unix.FcntlInt(uintptr(sysfd), unix.F_DUPFD_CLOEXEC, 0)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(dup), fileName(s.LocalAddr(), s.RemoteAddr())), nil
-}
-
 func fileName(local, remote net.Addr) string {
 	name := ""
 	if local != nil {

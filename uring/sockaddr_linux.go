@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"sync"
 	"syscall"
 	"unsafe"
 
@@ -130,39 +129,4 @@ func localAddrOf(sysfd int) net.Addr {
 		return nil
 	}
 	return r.get()
-}
-
-// addresses are those of a connection. Ours is asked for when first wanted: an
-// accepted connection mostly never is.
-type addresses struct {
-	mu     sync.Mutex
-	local  net.Addr
-	remote net.Addr
-	// listener's is what local falls back on after Close.
-	listener net.Addr
-}
-
-// RemoteAddr returns the peer's address.
-func (s *Socket) RemoteAddr() net.Addr {
-	s.addrs.mu.Lock()
-	defer s.addrs.mu.Unlock()
-	return s.addrs.remote
-}
-
-// LocalAddr returns our address; on an accepted socket that was closed before
-// the first call, the listener's.
-func (s *Socket) LocalAddr() net.Addr {
-	a := &s.addrs
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.local == nil {
-		_ = s.control("getsockname", func(sysfd int) error {
-			a.local = localAddrOf(sysfd)
-			return nil
-		})
-	}
-	if a.local == nil {
-		return a.listener
-	}
-	return a.local
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -25,21 +24,12 @@ type Socket struct {
 	ring   *parked
 	dial   *fd.DialConfig
 
+	// The data path uses the descriptor under a direction's lock.
 	read, write direction
-
-	// sysfd is constant from connect to close. The data path uses it under a
-	// direction's lock; everything else under use.
-	sysfd int32
-	use   sync.RWMutex // held for writing only to set and to close sysfd
+	handle
 
 	closing sync.Mutex // held throughout Close: the ring must outlive it
-	closed  atomic.Bool
-	// Close does not shut the connection down first when the application wants
-	// a reset (SetLinger(0)), or has a duplicate that goes on (File).
-	resets, duplicated atomic.Bool
-
-	addrs  addresses
-	family int
+	family  int
 }
 
 // direction is one half of a socket.
@@ -51,11 +41,9 @@ type direction struct {
 
 var _ fd.Socket = (*Socket)(nil)
 
-const noFD = -1
-
 // NewSocket returns a socket that Connect will make. It makes no system call.
 func (e *Engine) NewSocket(config *fd.DialConfig) *Socket {
-	return &Socket{engine: e, ring: e.ring(), dial: config, sysfd: noFD}
+	return &Socket{engine: e, ring: e.ring(), dial: config, handle: handle{sysfd: noFD}}
 }
 
 // open gives s its OS socket, and its ops their slots. sysfd is closed when it
@@ -192,29 +180,6 @@ func (p *parked) send(o *op, size int, wait bool) (int32, error) {
 		return 0, errWouldWait
 	}
 	return 0, syscall.Errno(-o.res)
-}
-
-// CloseRead is shutdown(2) with SHUT_RD.
-func (s *Socket) CloseRead() error { return s.shutdown(unix.SHUT_RD) }
-
-// CloseWrite is shutdown(2) with SHUT_WR.
-func (s *Socket) CloseWrite() error { return s.shutdown(unix.SHUT_WR) }
-
-func (s *Socket) shutdown(how int) error {
-	return s.control("shutdown", func(sysfd int) error { return unix.Shutdown(sysfd, how) })
-}
-
-// control runs f on the descriptor, which Close leaves open meanwhile.
-func (s *Socket) control(name string, f func(sysfd int) error) error {
-	s.use.RLock()
-	defer s.use.RUnlock()
-	if s.closed.Load() {
-		return net.ErrClosed
-	}
-	if s.sysfd == noFD {
-		return os.NewSyscallError(name, syscall.ENOTCONN)
-	}
-	return named(name, f(int(s.sysfd)))
 }
 
 // abortAll marks s closed and ends its calls in flight: mark, shut down,
