@@ -152,6 +152,7 @@ type Stats struct {
 	Sockets, Listeners, InFlight                      int
 	Enters, Submitted, Completed                      uint64
 	Wakeups, Overflows, Resubmitted, Spins, SpinsLost uint64
+	Loops                                             []LoopStats
 }
 
 // Stats returns the counters; it takes a few locks for a moment.
