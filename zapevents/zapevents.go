@@ -5,7 +5,8 @@
 // Each entry carries the name of its event in the field "event". Debug:
 // create_fd, close_fd, try_read, read_fd, try_write, written_fd, connect and
 // accept. Info: close_fd_reason and close_fd_unknown_reason, one of them per
-// connection. Warn: close_fd_error. Byte counts are 64 bits wide.
+// connection. Warn: close_fd_error, and held_loop, which Octez does not have.
+// Byte counts are 64 bits wide.
 package zapevents
 
 import (
@@ -38,6 +39,7 @@ func New(l *zap.Logger) *fd.Events {
 		Written:    e.written,
 		Connect:    e.connect,
 		Accept:     e.accept,
+		Held:       e.held,
 	}
 }
 
@@ -152,6 +154,15 @@ func (e events) accept(id uint64, socket string) {
 		return
 	}
 	e.log.Debug(cnx(id)+"accept "+socket, event("accept"), connection(id), zap.String("socket", socket))
+}
+
+// held has the stack as a field of its own: zap's would be that of the watchdog.
+func (e events) held(h fd.Held) {
+	if !e.on(zap.WarnLevel) {
+		return
+	}
+	e.log.Warn(cnx(h.ID)+"handler has held its loop for "+h.For.String(), event("held_loop"), connection(h.ID),
+		zap.Duration("duration", h.For), zap.ByteString("stack", h.Stack))
 }
 
 func event(name string) zap.Field { return zap.String("event", name) }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/zap"
@@ -71,6 +72,12 @@ func TestEntries(t *testing.T) {
 		{"close error", func(e *fd.Events) { e.CloseError(7, syscall.EIO) }, []entry{{
 			"p2p.fd", zap.WarnLevel, "socket related to connection 7 failed to close:" + syscall.EIO.Error(),
 			map[string]any{"event": "close_fd_error", "connection_id": uint64(7), "error": syscall.EIO.Error()}}}},
+		{"held", func(e *fd.Events) {
+			e.Held(fd.Held{ID: 7, For: 120 * time.Millisecond, Stack: []byte("goroutine 9 [running]:\nmain.slow()")})
+		}, []entry{{
+			"p2p.fd", zap.WarnLevel, "cnx:7:handler has held its loop for 120ms",
+			map[string]any{"event": "held_loop", "connection_id": uint64(7), "duration": 120 * time.Millisecond,
+				"stack": "goroutine 9 [running]:\nmain.slow()"}}}},
 		{"closed by us, no reason given", end(fd.Error{Reason: fd.ClosedLocally}, nil, "", ""), []entry{closed, {
 			"p2p.fd", zap.InfoLevel, "disconnected from <Undefined_point>#<Undefined_peer_id>: unknown reason",
 			map[string]any{"event": "close_fd_unknown_reason", "connection_id": uint64(7)}}}},
@@ -107,6 +114,7 @@ func all(e *fd.Events) {
 	e.TryWrite(1, 512)
 	e.Written(1, 512, 512)
 	e.CloseError(1, syscall.EIO)
+	e.Held(fd.Held{ID: 1, For: time.Second})
 	e.Close(fd.Closed{ID: 1})
 }
 
@@ -118,7 +126,7 @@ func TestLevels(t *testing.T) {
 		level zapcore.Level
 		want  int // entries
 	}{
-		{zap.DebugLevel, 10}, {zap.InfoLevel, 2}, {zap.WarnLevel, 1}, {zap.ErrorLevel, 0}, {zap.DebugLevel, 10},
+		{zap.DebugLevel, 11}, {zap.InfoLevel, 3}, {zap.WarnLevel, 2}, {zap.ErrorLevel, 0}, {zap.DebugLevel, 11},
 	} {
 		level.SetLevel(test.level) // the events follow a level that changes
 		all(events)
