@@ -28,3 +28,37 @@ type Stats struct {
 	// what is open, are of the parked rings alone.
 	Loops []LoopStats
 }
+
+// Sub returns what was counted since earlier, which is a snapshot of the same
+// Backend: of the rings, and of each loop. What is open stays what it is now. A
+// counter that has shrunk is of another Backend, and counts from zero.
+func (s Stats) Sub(earlier Stats) Stats {
+	d := Stats{
+		Sockets:     s.Sockets,
+		Listeners:   s.Listeners,
+		InFlight:    s.InFlight,
+		Enters:      since(s.Enters, earlier.Enters),
+		Submitted:   since(s.Submitted, earlier.Submitted),
+		Completed:   since(s.Completed, earlier.Completed),
+		Wakeups:     since(s.Wakeups, earlier.Wakeups),
+		Overflows:   since(s.Overflows, earlier.Overflows),
+		Resubmitted: since(s.Resubmitted, earlier.Resubmitted),
+		Spins:       since(s.Spins, earlier.Spins),
+		SpinsLost:   since(s.SpinsLost, earlier.SpinsLost),
+	}
+	for i, loop := range s.Loops {
+		if i < len(earlier.Loops) {
+			loop = loop.Sub(earlier.Loops[i])
+		}
+		d.Loops = append(d.Loops, loop)
+	}
+	return d
+}
+
+// since returns by how much a counter grew; one that shrank began anew.
+func since(now, earlier uint64) uint64 {
+	if now < earlier {
+		return now
+	}
+	return now - earlier
+}

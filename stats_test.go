@@ -1,8 +1,12 @@
 package ringfd_test
 
 import (
+	"reflect"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/ringfd/ringfd"
 	"github.com/ringfd/ringfd/accept"
 	"github.com/ringfd/ringfd/internal/conformance"
 	"github.com/ringfd/ringfd/internal/leak"
@@ -46,5 +50,38 @@ func TestStatsOfWhatIsOpen(t *testing.T) {
 			leak.Backend(t, b)
 			want("at last", 0, 0)
 		})
+	}
+}
+
+// TestStatsSub sets every field, those that are added later too.
+func TestStatsSub(t *testing.T) {
+	var earlier, now, want ringfd.Stats
+	for i := range reflect.TypeFor[ringfd.Stats]().NumField() {
+		field := func(s *ringfd.Stats) reflect.Value { return reflect.ValueOf(s).Elem().Field(i) }
+		switch field(&now).Kind() {
+		case reflect.Uint64:
+			field(&earlier).SetUint(uint64(100 + i))
+			field(&now).SetUint(uint64(1000 + 3*i))
+			field(&want).SetUint(uint64(900 + 2*i))
+		case reflect.Int:
+			field(&earlier).SetInt(int64(100 + i))
+			field(&now).SetInt(int64(i))
+			field(&want).SetInt(int64(i))
+		case reflect.Slice: // of loops
+		default:
+			t.Fatalf("a field of kind %v: say here what Sub does with it", field(&now).Kind())
+		}
+	}
+	earlier.Loops = []ringfd.LoopStats{{Turns: 5}}
+	now.Loops = []ringfd.LoopStats{{Turns: 7}, {Turns: 9}} // one began since
+	want.Loops = []ringfd.LoopStats{{Turns: 2}, {Turns: 9}}
+	if diff := cmp.Diff(want, now.Sub(earlier)); diff != "" {
+		t.Errorf("Sub (-want +got):\n%s", diff)
+	}
+	if now.Loops[0].Turns != 7 {
+		t.Error("Sub changed what it was called on")
+	}
+	if got := (ringfd.Stats{Enters: 3}).Sub(ringfd.Stats{Enters: 5}); got.Enters != 3 {
+		t.Errorf("a counter that began anew gives %d, want 3", got.Enters)
 	}
 }
