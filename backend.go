@@ -2,6 +2,7 @@ package ringfd
 
 import (
 	"context"
+	"errors"
 	"net"
 
 	"github.com/ringfd/ringfd/accept"
@@ -35,3 +36,6 @@ type backend interface {
 	start(f *fd.FD)
 	broadcast(ctx context.Context, fds []*fd.FD, message []byte, done func(i, n int, err error))
 }
+
+// errForeignListener is what Serve says of a listener that it cannot accept from.
+var errForeignListener = errors.New("the listener is of another Backend: make it with Listen of the one that serves")

@@ -105,8 +105,9 @@ const (
 const (
 	sqeSkipSuccess = 1 << 6
 
-	recvSendPollFirst = 1 << 0 // ioprio of send and recv
-
+	recvSendPollFirst = 1 << 0  // ioprio of send and recv
+	sendZCReportUsage = 1 << 3  // ioprio of send_zc
+	notifCopied       = 1 << 31 // result of its notification: the data was copied
 )
 
 // io_uring_register opcodes.

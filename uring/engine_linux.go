@@ -19,6 +19,12 @@ type Engine struct {
 	closed    bool
 	sockets   map[*Socket]struct{}
 	listeners map[*Listener]struct{}
+
+	config      Config
+	used        Features
+	loopsMu     sync.Mutex
+	loops       *loops // nil before the first use
+	loopsClosed bool
 }
 
 // Config configures an Engine.
@@ -30,6 +36,8 @@ type Config struct {
 	// Entries is the length of each submission queue, a power of two; zero is
 	// 1024. The completion queue has eight times as many.
 	Entries uint32
+	// Loops configures what Serve runs on.
+	Loops LoopConfig
 }
 
 const (
@@ -49,7 +57,7 @@ func New(c Config) (*Engine, error) {
 		c.Entries = defaultEntries
 	}
 	used := report.Found & usedFeatures &^ c.Without
-	e := &Engine{sockets: make(map[*Socket]struct{}), listeners: make(map[*Listener]struct{})}
+	e := &Engine{config: c, used: used, sockets: make(map[*Socket]struct{}), listeners: make(map[*Listener]struct{})}
 	for range rings(runtime.GOMAXPROCS(0)) {
 		if err := e.addRing(c, used); err != nil {
 			if len(e.rings) > 0 {
@@ -86,7 +94,7 @@ func (e *Engine) addRing(c Config, used Features) error {
 // ring picks the ring of a new socket or listener.
 func (e *Engine) ring() *parked { return e.rings[e.next.Add(1)%uint32(len(e.rings))] }
 
-// usedFeatures are those that the parked ring takes advantage of.
+// usedFeatures are those that this package takes advantage of.
 var usedFeatures = func() (f Features) {
 	for _, info := range FeatureTable {
 		if info.Used {
@@ -116,7 +124,10 @@ func setupFlags(f Features) (flags uint32) {
 }
 
 // Features returns the optional features in use.
-func (e *Engine) Features() Features { return e.rings[0].used }
+func (e *Engine) Features() Features { return e.used }
+
+// Owns reports that l is a listener of e.
+func (e *Engine) Owns(l *Listener) bool { return l.engine == e }
 
 // Close closes every socket and listener, waits for their requests, and frees
 // the rings. Closing again returns net.ErrClosed.
@@ -133,6 +144,7 @@ func (e *Engine) Close() error {
 	for l := range listeners {
 		_ = l.Close()
 	}
+	e.closeLoops()
 	for s := range sockets {
 		s.closing.Lock()
 		s.abortAll()
@@ -164,5 +176,15 @@ func (e *Engine) Stats() Stats {
 	e.mu.Lock()
 	s.Sockets, s.Listeners = len(e.sockets), len(e.listeners)
 	e.mu.Unlock()
+	e.loopsMu.Lock()
+	set := e.loops
+	e.loopsMu.Unlock()
+	if set != nil {
+		for _, l := range set.all {
+			loop := l.snapshot()
+			s.Sockets += loop.Connections
+			s.Loops = append(s.Loops, loop)
+		}
+	}
 	return s
 }

@@ -33,6 +33,9 @@ type Listener struct {
 
 	closing sync.Mutex // held throughout Close: the ring must outlive it
 	closed  atomic.Bool
+
+	acceptorsMu sync.Mutex
+	acceptors   map[*acceptor]struct{} // of Serve; guarded by acceptorsMu
 }
 
 var _ accept.Acceptor = (*Listener)(nil)
@@ -188,11 +191,30 @@ func (l *Listener) accepted(sysfd int32) (fd.Socket, error) {
 // Close ends the accept in flight, waits for its last CQE, and closes the
 // socket. It does not shut it down: a duplicate (File) goes on listening.
 func (l *Listener) Close() error {
+	r := l.engine.runner()
+	if r == nil {
+		return l.close()
+	}
+	// The loop that calls may be the one that accepts, and must go on.
+	if l.closed.Load() {
+		return net.ErrClosed
+	}
+	if !r.canWait() {
+		go l.close()
+		return nil
+	}
+	var err error
+	r.c.Offload(func() { err = l.close() })
+	return err
+}
+
+func (l *Listener) close() error {
 	l.closing.Lock() // the engine's Close waits here for the one under way
 	defer l.closing.Unlock()
 	if l.closed.Swap(true) {
 		return net.ErrClosed
 	}
+	l.endAcceptors()
 	l.deadline.stop()
 	l.ring.abort(&l.op, abortClosed, net.ErrClosed)
 	l.turn <- struct{}{}
@@ -245,4 +267,37 @@ func (l *Listener) File() (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(dup), fileName(l.addr, nil)), nil
+}
+
+// addAcceptor notes that a Serve accepts from l, unless l is closed.
+func (l *Listener) addAcceptor(a *acceptor) bool {
+	l.acceptorsMu.Lock()
+	defer l.acceptorsMu.Unlock()
+	if l.closed.Load() {
+		return false
+	}
+	if l.acceptors == nil {
+		l.acceptors = make(map[*acceptor]struct{})
+	}
+	l.acceptors[a] = struct{}{}
+	return true
+}
+
+func (l *Listener) removeAcceptor(a *acceptor) {
+	l.acceptorsMu.Lock()
+	delete(l.acceptors, a)
+	l.acceptorsMu.Unlock()
+}
+
+// endAcceptors ends the accepting of every Serve, and waits for that. l is marked
+// as closed.
+func (l *Listener) endAcceptors() {
+	l.acceptorsMu.Lock()
+	acceptors := l.acceptors
+	l.acceptors = nil
+	l.acceptorsMu.Unlock()
+	for a := range acceptors {
+		close(a.closed)
+		<-a.ended
+	}
 }

@@ -175,15 +175,17 @@ func (p *prober) multishotAccept() error {
 	return nil
 }
 
+// napiArg is struct io_uring_napi.
+type napiArg struct {
+	timeout                   uint32
+	preferBusyPoll, opcode, _ uint8
+	_                         uint8
+	_                         uint32
+	_                         uint64
+}
+
 // napi registers NAPI busy polling of no time at all.
 func (p *prober) napi() error {
-	type napiArg struct {
-		timeout                   uint32
-		preferBusyPoll, opcode, _ uint8
-		_                         uint8
-		_                         uint32
-		_                         uint64
-	}
 	if errno := p.ring.register(registerNAPI, unsafe.Pointer(&napiArg{}), 1); errno != 0 {
 		return errno
 	}

@@ -1,6 +1,7 @@
 package uring
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -101,10 +102,13 @@ func (s *Socket) Read(p []byte) (int, error) {
 // (MSG_WAITALL); what it leaves after an abort or on old kernels is sent by the
 // loop.
 func (s *Socket) Write(p []byte) (int, error) {
-	d := &s.write
-	d.lock.Lock()
-	defer d.lock.Unlock()
-	o := &d.op
+	s.write.lock.Lock()
+	defer s.write.lock.Unlock()
+	return s.writeLocked(p)
+}
+
+func (s *Socket) writeLocked(p []byte) (int, error) {
+	o := &s.write.op
 	wait := !s.ring.used.Has(FeatureSkipSuccess)
 	sent, err := s.sendAlone(p)
 	if err != nil {
@@ -276,4 +280,37 @@ func named(call string, err error) error {
 		return os.NewSyscallError(call, errno)
 	}
 	return err
+}
+
+// detach lets go of the descriptor of a connected socket, which the caller owns
+// from then on.
+func (s *Socket) detach() (int32, error) {
+	s.closing.Lock()
+	defer s.closing.Unlock()
+	s.read.lock.Lock()
+	defer s.read.lock.Unlock()
+	s.write.lock.Lock()
+	defer s.write.lock.Unlock()
+	s.use.Lock()
+	defer s.use.Unlock()
+	if s.closed.Swap(true) {
+		return noFD, net.ErrClosed
+	}
+	sysfd := s.sysfd
+	s.sysfd = noFD
+	s.ring.ops.remove(&s.read.op)
+	s.ring.ops.remove(&s.write.op)
+	s.engine.forget(s)
+	return sysfd, nil
+}
+
+// writeContext is Write, and ends when ctx does.
+func (s *Socket) writeContext(ctx context.Context, p []byte) (int, error) {
+	s.write.lock.Lock()
+	defer s.write.lock.Unlock()
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	defer s.ring.abortOn(ctx, &s.write.op)()
+	return s.writeLocked(p)
 }

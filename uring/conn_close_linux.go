@@ -1,0 +1,300 @@
+package uring
+
+import (
+	"net"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Close ends the calls in flight, sends what was written, and closes the
+// descriptor. In a data handler, and after a blocking one, it does not wait.
+func (c *conn) Close() error {
+	if c.loop == nil {
+		c.closed.Store(true)
+		return nil
+	}
+	if c.dialing != nil && c.abandon() {
+		return nil
+	}
+	r := c.loop.anywhere()
+	switch {
+	case r == nil:
+		q := requests.Get().(*request)
+		q.kind = requestClose
+		c.ask(q, nil)
+		err := q.err
+		putRequest(q)
+		if err == net.ErrClosed { // the loop has ended, and all its connections
+			return nil
+		}
+		return err
+	case r.canWait():
+		q := r.co.ask(requestClose)
+		c.ask(q, r.co)
+		return q.err
+	}
+	if r.loop == c.loop {
+		c.loop.startClose(&request{kind: requestClose, c: c})
+	} else {
+		c.loop.post(&request{kind: requestClose, c: c})
+	}
+	return nil
+}
+
+// abandon closes a connection that never came to its loop, and reports whether it
+// was one.
+func (c *conn) abandon() bool {
+	c.use.Lock()
+	started := c.started
+	wasClosed := c.closed.Swap(true)
+	c.use.Unlock()
+	if started || wasClosed {
+		return false
+	}
+	_ = c.dialing.Close() // ends Connect
+	c.release()
+	c.serving.done()
+	return true
+}
+
+// release closes the descriptor directly.
+func (c *conn) release() {
+	c.use.Lock()
+	defer c.use.Unlock()
+	if c.sysfd != noFD {
+		_ = unix.Close(int(c.sysfd))
+		c.sysfd = noFD
+	}
+}
+
+// startClose begins to close q's connection. q ends when it is closed.
+func (l *loop) startClose(q *request) {
+	c := q.c
+	switch c.phase {
+	case phaseGone:
+		l.finish(q)
+		return
+	case phaseNew, phaseOpen:
+		l.beginClose(c)
+	}
+	q.next, c.closers = c.closers, q
+	l.touch(c)
+}
+
+// beginClose marks c, and ends the calls in flight.
+func (l *loop) beginClose(c *conn) {
+	c.phase = phaseFlushing
+	c.closed.Store(true)
+	l.failReads(c, net.ErrClosed)
+	l.failWrites(c, func(q *request) error {
+		if q.kind == requestCopy {
+			return nil // written, as far as who wrote it knows
+		}
+		return net.ErrClosed
+	})
+	c.receive.unread = nil
+	c.deadlines[timerWrite].at.Store(0)
+}
+
+// closeOn goes on with closing c, as far as it gets without waiting.
+func (l *loop) closeOn(c *conn) {
+	if c.phase == phaseFlushing && !l.stillFlushes(c) {
+		l.endRequests(c)
+	}
+	if c.phase == phaseEnding && c.receive.inFlight == 0 && c.send.inFlight == 0 {
+		l.sendFailed(c, net.ErrClosed) // what nobody will take
+		l.closeDescriptor(c)
+	}
+}
+
+// stillFlushes reports that what was written goes on leaving. Who closes waits for
+// the first attempt only.
+func (l *loop) stillFlushes(c *conn) bool {
+	s := &c.send
+	switch {
+	case s.first == nil, s.err != nil, c.resets.Load():
+		return false
+	case s.inFlight == sendAtOnce:
+		return true
+	case l.stopping:
+		return false
+	}
+	d := &c.deadlines[timerClose]
+	if d.at.Load() == 0 {
+		at := clock() + int64(l.set.config.Drain)
+		d.at.Store(at)
+		l.timers.arm(c, timerClose, at)
+		l.releaseClosers(c, nil)
+	}
+	return !d.expired()
+}
+
+// endRequests ends what the kernel has of c: mark, shut down, cancel.
+func (l *loop) endRequests(c *conn) {
+	c.phase = phaseEnding
+	inFlight := c.receive.inFlight != 0 || c.send.inFlight != 0
+	if inFlight && !c.resets.Load() && !c.duplicated.Load() {
+		_ = unix.Shutdown(int(c.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
+	}
+	l.cancelReceive(c)
+	l.cancelSend(c)
+	l.shutdownsDone(c, net.ErrClosed)
+}
+
+// closeDescriptor closes it through the ring. A descriptor that lingers would make
+// the loop wait: it is closed on a goroutine.
+func (l *loop) closeDescriptor(c *conn) {
+	c.phase = phaseReleasing
+	l.timers.disarm(c)
+	c.use.Lock()
+	sysfd := c.sysfd
+	c.sysfd = noFD
+	c.use.Unlock()
+	if l.dead != nil {
+		l.descriptorClosed(c, errnoResult(unix.Close(int(sysfd))))
+		return
+	}
+	if lingers(int(sysfd)) {
+		q := &request{kind: requestRun, c: c}
+		q.run = func(l *loop) { l.descriptorClosed(c, int32(q.n)) }
+		go func() {
+			q.n = int(errnoResult(unix.Close(int(sysfd))))
+			l.post(q)
+		}()
+		return
+	}
+	l.push(&sqe{opcode: opClose, fd: sysfd, userData: c.userData(kindCloseFD)})
+}
+
+func errnoResult(err error) int32 {
+	if errno, ok := err.(syscall.Errno); ok {
+		return -int32(errno)
+	}
+	return 0
+}
+
+// descriptorClosed is the end of c.
+func (l *loop) descriptorClosed(c *conn, res int32) {
+	var err error
+	if res < 0 {
+		err = os.NewSyscallError("close", syscall.Errno(-res))
+	}
+	c.phase = phaseGone
+	l.conns.remove(c)
+	l.releaseClosers(c, err)
+	c.doneIfOver()
+}
+
+// releaseClosers lets those go on who wait for Close.
+func (l *loop) releaseClosers(c *conn, err error) {
+	for c.closers != nil {
+		q := c.closers
+		c.closers, q.next = q.next, nil
+		q.err = err
+		l.finish(q)
+	}
+}
+
+// CloseWrite is shutdown(2) with SHUT_WR, after what was written has been sent. A
+// handler does not wait for that.
+func (c *conn) CloseWrite() error {
+	q := &request{kind: requestRun, c: c}
+	r := c.loop.anywhere()
+	if r != nil && r.loop == c.loop {
+		return c.loop.closeWrite(c, nil)
+	}
+	q.run = func(l *loop) {
+		if err := l.closeWrite(c, q); err != nil || c.send.halfClosed {
+			q.err = err
+			l.finish(q)
+		}
+	}
+	switch {
+	case r == nil:
+		q.done = make(chan struct{}, 1)
+		c.ask(q, nil)
+	case r.canWait():
+		q.co = r.co
+		c.ask(q, r.co)
+	default:
+		q.run = func(l *loop) { _ = l.closeWrite(c, nil) }
+		c.loop.post(q)
+	}
+	return q.err
+}
+
+// closeWrite ends the sending half of c once the queue is empty; then q ends.
+func (l *loop) closeWrite(c *conn, q *request) error {
+	s := &c.send
+	if c.closed.Load() {
+		return net.ErrClosed
+	}
+	s.halfClose = true
+	if s.first == nil {
+		s.halfClosed = true
+		return c.handle.CloseWrite()
+	}
+	if q != nil {
+		q.next, s.shutdowns = s.shutdowns, q
+	}
+	l.touch(c)
+	return nil
+}
+
+// halfCloseOn ends the sending half when all has been sent.
+func (l *loop) halfCloseOn(c *conn) {
+	s := &c.send
+	if s.halfClose && !s.halfClosed && s.first == nil {
+		s.halfClosed = true
+		l.shutdownsDone(c, c.handle.CloseWrite())
+	}
+}
+
+func (l *loop) shutdownsDone(c *conn, err error) {
+	s := &c.send
+	for s.shutdowns != nil {
+		q := s.shutdowns
+		s.shutdowns, q.next = q.next, nil
+		q.err = err
+		l.finish(q)
+	}
+}
+
+// settleConn does what is to be done for c at the end of a turn.
+func (l *loop) settleConn(c *conn) {
+	if c.phase == phaseNew || c.phase == phaseGone {
+		return
+	}
+	if c.isData() {
+		l.endData(c)
+	}
+	l.flush(c)
+	l.halfCloseOn(c)
+	if c.phase == phaseOpen {
+		l.armReceive(c)
+	} else {
+		l.closeOn(c)
+	}
+}
+
+// endData tells the data handler of the end, once, and closes the connection
+// after.
+func (l *loop) endData(c *conn) {
+	err := c.receive.err
+	if c.phase != phaseOpen {
+		err = net.ErrClosed
+	} else if err == nil {
+		err = c.send.err
+	}
+	if err == nil || c.ended || !c.opened {
+		return
+	}
+	c.ended = true
+	end := c.f.ReceiveEnded(err)
+	if c.serving.handler.End != nil {
+		l.callHandler(c, callEnd, nil, end)
+	}
+	_ = c.f.Close()
+}

@@ -1,0 +1,648 @@
+package uring
+
+import (
+	"net"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// sending is the sending half of a connection: a queue, and at most one request in
+// flight for the pieces at its head. What is written in a turn leaves at its end,
+// as one send.
+type sending struct {
+	first, last *piece
+	queued      int // bytes in the queue
+	inFlight    sendMode
+	pieces      int // of the request in flight
+	size        int // and its bytes
+	cancelled   bool
+	looked      bool // it is in loop.quiet
+	wait        bool // the next request is to wait for room
+	polled      bool // the kernel does not wait on this descriptor
+	copies      bool // sending without a copy copies here
+	halfClose   bool // shutdown(2) once the queue is empty
+	halfClosed  bool
+	result      int32 // of a zero-copy send whose notification is to come
+	vector      *vector
+	err         error    // sticky
+	shutdowns   *request // calls of CloseWrite that wait
+}
+
+type sendMode uint8
+
+const (
+	sendAtOnce  sendMode = iota + 1 // without waiting for room
+	sendWaiting                     // until all has gone
+	sendZeroCopy
+	sendNotified // sent; the kernel still has the memory
+	sendPoll     // waits for room
+)
+
+// piece is a part of what a connection has to send.
+type piece struct {
+	data  []byte
+	chunk *chunk   // whose memory that is, or nil
+	asker *request // who waits for it, or nil
+	next  *piece
+}
+
+// chunk is memory that the small writes of a turn share, whatever their
+// connections: they lie side by side, and are gone by the end of it.
+type chunk struct {
+	memory []byte
+	used   int
+	pieces int
+}
+
+// pieceMemory lends pieces and chunks.
+type pieceMemory struct {
+	pieces  *piece
+	chunk   *chunk // the one that is being filled
+	chunks  []*chunk
+	vectors []*vector
+}
+
+const (
+	chunkSize = 64 << 10
+	// copyLimit is how large a write may be that is copied to be sent with others.
+	copyLimit = 16 << 10
+	// bufferedLimit is how much a blocking handler may have written that is not
+	// sent yet, without waiting.
+	bufferedLimit = 64 << 10
+	// atOnceLimit is how much is tried without waiting first.
+	atOnceLimit = 64 << 10
+	sparesKept  = 16
+)
+
+func (m *pieceMemory) newPiece() *piece {
+	p := m.pieces
+	if p == nil {
+		return new(piece)
+	}
+	m.pieces, p.next = p.next, nil
+	return p
+}
+
+// put takes p back.
+func (m *pieceMemory) put(p *piece) {
+	if ch := p.chunk; ch != nil {
+		if ch.pieces--; ch.pieces == 0 {
+			ch.used = 0
+			if ch != m.chunk && len(m.chunks) < sparesKept {
+				m.chunks = append(m.chunks, ch)
+			}
+		}
+	}
+	*p = piece{next: m.pieces}
+	m.pieces = p
+}
+
+// room returns a chunk that has room for n bytes.
+func (m *pieceMemory) room(n int) *chunk {
+	if m.chunk != nil && chunkSize-m.chunk.used >= n {
+		return m.chunk
+	}
+	if k := len(m.chunks); k > 0 {
+		m.chunk, m.chunks = m.chunks[k-1], m.chunks[:k-1]
+	} else {
+		m.chunk = &chunk{memory: make([]byte, chunkSize)}
+	}
+	return m.chunk
+}
+
+func (m *pieceMemory) newVector() *vector {
+	if n := len(m.vectors); n > 0 {
+		v := m.vectors[n-1]
+		m.vectors = m.vectors[:n-1]
+		return v
+	}
+	return new(vector)
+}
+
+func (m *pieceMemory) putVector(v *vector) {
+	v.clear()
+	if len(m.vectors) < sparesKept {
+		m.vectors = append(m.vectors, v)
+	}
+}
+
+// Write queues p for the end of the turn, where it is a handler of c's loop that
+// writes little; else it returns when the kernel has taken all.
+func (c *conn) Write(p []byte) (int, error) {
+	r := c.loop.anywhere()
+	if r == nil {
+		q := requests.Get().(*request)
+		q.kind, q.buf, q.left = requestWrite, p, len(p)
+		c.ask(q, nil)
+		n, err := q.n, q.err
+		putRequest(q)
+		return n, err
+	}
+	if r.loop != c.loop {
+		return c.writeFromLoop(r, p)
+	}
+	if err := c.refusal(); err != nil {
+		return 0, err
+	}
+	wait := r.canWait() && !c.isData()
+	if !wait && c.send.queued > c.loop.set.config.WriteLimit {
+		return 0, errBacklog
+	}
+	if len(p) <= copyLimit && (!wait || c.send.queued <= bufferedLimit) {
+		c.loop.queueCopy(c, p)
+		return len(p), nil
+	}
+	sent, err := c.sendNow(p)
+	if err != nil || sent == len(p) {
+		return sent, err
+	}
+	if !wait {
+		c.loop.queuePrivate(c, p[sent:])
+		return len(p), nil
+	}
+	q := r.co.ask(requestWrite)
+	q.buf, q.left = p[sent:], len(p)-sent
+	c.ask(q, r.co)
+	return sent + q.n, q.err
+}
+
+// errBacklog says that too much of a connection waits to be sent: the peer does
+// not read. It is Retryable.
+var errBacklog = os.NewSyscallError("write", syscall.ENOBUFS)
+
+// Writev is Write of all the buffers.
+func (c *conn) Writev(buffers [][]byte) (int64, error) {
+	size := 0
+	for _, b := range buffers {
+		size += len(b)
+	}
+	r := c.loop.anywhere()
+	if r != nil && (!r.canWait() || c.isData() || size <= copyLimit && r.loop == c.loop) {
+		var total int64
+		for _, b := range buffers {
+			n, err := c.Write(b)
+			total += int64(n)
+			if err != nil {
+				return total, err
+			}
+		}
+		return total, nil
+	}
+	var q *request
+	if r == nil {
+		q = requests.Get().(*request)
+		q.kind = requestWrite
+	} else {
+		if err := c.refusal(); err != nil && r.loop == c.loop {
+			return 0, err
+		}
+		q = r.co.ask(requestWrite)
+	}
+	q.bufs, q.left = buffers, size
+	if r == nil {
+		c.ask(q, nil)
+	} else {
+		c.ask(q, r.co)
+	}
+	n, err := q.n, q.err
+	if r == nil {
+		putRequest(q)
+	}
+	return int64(n), err
+}
+
+// writeFromLoop writes on behalf of a handler of another loop.
+func (c *conn) writeFromLoop(r *runner, p []byte) (int, error) {
+	if r.canWait() {
+		q := r.co.ask(requestWrite)
+		q.buf, q.left = p, len(p)
+		c.ask(q, r.co)
+		return q.n, q.err
+	}
+	if c.closed.Load() {
+		return 0, net.ErrClosed
+	}
+	if c.remote.Load() > int64(c.loop.set.config.WriteLimit) {
+		return 0, errBacklog
+	}
+	c.remote.Add(int64(len(p)))
+	q := &request{kind: requestCopy, c: c, buf: append([]byte(nil), p...), left: len(p)}
+	if !c.loop.post(q) {
+		return 0, net.ErrClosed
+	}
+	return len(p), nil
+}
+
+// refusal says why nothing more can be written, or nil.
+func (c *conn) refusal() error {
+	switch {
+	case c.closed.Load():
+		return net.ErrClosed
+	case c.send.err != nil:
+		return c.send.err
+	case c.send.halfClose:
+		return os.NewSyscallError("write", syscall.EPIPE)
+	case c.deadlines[timerWrite].expired():
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// startWrite queues what q has, by reference.
+func (l *loop) startWrite(q *request) {
+	c := q.c
+	if err := c.refusal(); err != nil {
+		q.err = err
+		l.finish(q)
+		return
+	}
+	if q.bufs == nil {
+		l.queueReference(c, q, q.buf)
+	}
+	for _, b := range q.bufs {
+		if len(b) > 0 {
+			l.queueReference(c, q, b)
+		}
+	}
+	q.buf, q.bufs = nil, nil
+	if q.kind != requestCopy {
+		l.waits(c, timerWrite)
+	}
+}
+
+// queueCopy queues a copy of p, beside what c has just written if it can.
+func (l *loop) queueCopy(c *conn, p []byte) {
+	s, m := &c.send, &l.memory
+	ch := m.room(len(p))
+	start := ch.used
+	ch.used += copy(ch.memory[start:], p)
+	if last := s.last; last != nil && last.chunk == ch && s.inFlight == 0 && isBehind(last.data, ch.memory[start:]) {
+		last.data = last.data[:len(last.data)+len(p)]
+		s.queued += len(p)
+		return
+	}
+	ch.pieces++
+	l.queue(c, ch.memory[start:ch.used], ch, nil)
+}
+
+// isBehind reports that b begins where a ends, and that a may be extended over it.
+func isBehind(a, b []byte) bool {
+	return unsafe.Pointer(unsafe.SliceData(b)) == unsafe.Add(unsafe.Pointer(unsafe.SliceData(a)), len(a))
+}
+
+// queuePrivate queues a copy of p that may have to wait for long.
+func (l *loop) queuePrivate(c *conn, p []byte) {
+	l.queue(c, append([]byte(nil), p...), nil, nil)
+}
+
+func (l *loop) queueReference(c *conn, q *request, p []byte) { l.queue(c, p, nil, q) }
+
+func (l *loop) queue(c *conn, data []byte, ch *chunk, asker *request) {
+	s := &c.send
+	p := l.memory.newPiece()
+	p.data, p.chunk, p.asker = data, ch, asker
+	if s.last == nil {
+		s.first = p
+	} else {
+		s.last.next = p
+	}
+	s.last = p
+	s.queued += len(data)
+	l.touch(c)
+}
+
+// sendNow sends a large p at once, if nothing is before it. What the kernel does
+// not take is left.
+func (c *conn) sendNow(p []byte) (int, error) {
+	s := &c.send
+	if s.first != nil || c.zeroCopies(len(p)) {
+		return 0, nil
+	}
+	for {
+		n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(c.sysfd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+			uintptr(len(p)), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case syscall.EAGAIN:
+			return 0, nil
+		case syscall.EINTR:
+		case syscall.ENOBUFS, syscall.ENOMEM:
+			return 0, os.NewSyscallError("write", errno)
+		default:
+			s.err = os.NewSyscallError("write", errno)
+			return 0, s.err
+		}
+	}
+}
+
+func (c *conn) zeroCopies(size int) bool {
+	limit := c.loop.set.config.ZeroCopy
+	return limit > 0 && size >= limit && !c.send.copies && c.loop.used.Has(FeatureSendZC)
+}
+
+// flush has the kernel send what is at the head of the queue.
+func (l *loop) flush(c *conn) {
+	s := &c.send
+	if s.inFlight != 0 || s.first == nil || s.err != nil {
+		return
+	}
+	if s.polled && s.wait {
+		s.inFlight = sendPoll
+		l.push(&sqe{opcode: opPollAdd, fd: c.sysfd, opFlags: unix.POLLOUT, userData: c.userData(kindSend)})
+		return
+	}
+	request := sqe{
+		opcode: opSend, fd: c.sysfd, userData: c.userData(kindSend),
+		opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL,
+	}
+	shared := l.gather(c, &request)
+	switch {
+	case !shared && c.zeroCopies(s.size) && (request.opcode == opSend || l.used.Has(FeatureSendmsgZC)):
+		s.inFlight = sendZeroCopy
+		request.ioprio = sendZCReportUsage
+		if request.opcode == opSend {
+			request.opcode = opSendZC
+		} else {
+			request.opcode = opSendmsgZC
+		}
+	case shared || !s.wait && s.size <= atOnceLimit:
+		s.inFlight = sendAtOnce
+		request.opFlags |= unix.MSG_DONTWAIT
+		if l.used.Has(FeatureSkipSuccess) && !s.awaited(c) {
+			request.flags = sqeSkipSuccess
+			s.looked = true
+			l.quiet = append(l.quiet, c)
+		}
+	default:
+		s.inFlight = sendWaiting
+	}
+	l.count.Sends++
+	l.push(&request)
+}
+
+// awaited reports that something waits for the request that gather has made: then
+// it must complete, or the loop would go to sleep over it.
+func (s *sending) awaited(c *conn) bool {
+	if c.phase != phaseOpen || s.halfClose || s.size < s.queued || s.queued > c.loop.set.config.WriteLimit/2 {
+		return true
+	}
+	for p := s.first; p != nil; p = p.next {
+		if p.asker != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// gather points request at the pieces at the head of the queue, and reports
+// whether one of them is in shared memory, which must not be held for long. When a
+// send is to wait, they are moved out of there first.
+func (l *loop) gather(c *conn, request *sqe) (shared bool) {
+	s := &c.send
+	s.pieces, s.size = 0, 0
+	for p := s.first; p != nil && s.pieces < maxVectors && s.size+len(p.data) <= maxTransfer; p = p.next {
+		if p.chunk != nil {
+			if s.wait {
+				l.makePrivate(p)
+			} else {
+				shared = true
+			}
+		}
+		s.pieces++
+		s.size += len(p.data)
+	}
+	if s.pieces == 0 { // a piece of more than a request may have
+		s.pieces, s.size = 1, maxTransfer
+	}
+	if s.pieces == 1 {
+		request.addr, request.len = address(s.first.data), uint32(s.size)
+		return shared
+	}
+	if s.vector == nil {
+		s.vector = l.memory.newVector()
+	}
+	v := s.vector
+	v.iov = v.iov[:0]
+	p := s.first
+	for range s.pieces {
+		entry := unix.Iovec{Base: unsafe.SliceData(p.data)}
+		entry.SetLen(len(p.data))
+		v.iov = append(v.iov, entry)
+		p = p.next
+	}
+	v.msg.Iov = unsafe.SliceData(v.iov)
+	v.msg.SetIovlen(len(v.iov))
+	request.opcode, request.addr, request.len = opSendmsg, uint64(uintptr(unsafe.Pointer(&v.msg))), 1
+	return shared
+}
+
+// makePrivate moves p's data out of shared memory.
+func (l *loop) makePrivate(p *piece) {
+	moved := l.memory.newPiece() // stands in for p when the chunk is given back
+	moved.chunk = p.chunk
+	p.data, p.chunk = append([]byte(nil), p.data...), nil
+	l.memory.put(moved)
+}
+
+// sent handles a completion of c's send.
+func (l *loop) sent(e cqe) {
+	c := l.conns.find(e.userData)
+	if c == nil {
+		return
+	}
+	s := &c.send
+	switch s.inFlight {
+	case sendPoll:
+		wasCancelled := s.cancelled
+		s.inFlight, s.cancelled, s.wait = 0, false, false
+		l.afterSend(c, wasCancelled)
+		return
+	case sendZeroCopy:
+		if e.flags&cqeMore != 0 {
+			s.inFlight, s.result = sendNotified, e.res
+			return
+		}
+		if e.res == -int32(syscall.EOPNOTSUPP) {
+			s.copies = true
+			e.res = -int32(syscall.EINTR)
+		}
+	case sendNotified:
+		if uint32(e.res)&notifCopied != 0 {
+			s.copies = true
+		}
+		e.res = s.result
+	}
+	l.sendEnded(c, e.res)
+}
+
+// finishQuiet ends the sends that have posted nothing, and so succeeded.
+func (l *loop) finishQuiet() {
+	for _, c := range l.quiet {
+		if c.send.looked && c.send.inFlight != 0 {
+			l.count.SentQuietly++
+			l.sendEnded(c, int32(c.send.size))
+		}
+	}
+	clear(l.quiet)
+	l.quiet = l.quiet[:0]
+}
+
+// sendEnded handles the result of the request in flight.
+func (l *loop) sendEnded(c *conn, res int32) {
+	s := &c.send
+	mode, size, wasCancelled := s.inFlight, s.size, s.cancelled
+	s.inFlight, s.cancelled, s.looked, s.wait = 0, false, false, false
+	if s.vector != nil {
+		l.memory.putVector(s.vector)
+		s.vector = nil
+	}
+	if res >= 0 {
+		l.advance(c, int(res))
+		s.wait = int(res) < size
+	} else {
+		switch errno := syscall.Errno(-res); errno {
+		case syscall.EAGAIN:
+			s.wait = true
+			s.polled = s.polled || mode != sendAtOnce
+		case syscall.EINTR, syscall.ECANCELED:
+		case syscall.ENOBUFS, syscall.ENOMEM:
+			l.sendRefused(c, os.NewSyscallError("write", errno))
+		default:
+			l.sendFailed(c, os.NewSyscallError("write", errno))
+		}
+	}
+	l.afterSend(c, wasCancelled)
+}
+
+// advance takes n sent bytes off the queue.
+func (l *loop) advance(c *conn, n int) {
+	s := &c.send
+	s.queued -= n
+	for n > 0 {
+		p := s.first
+		k := min(n, len(p.data))
+		n -= k
+		q := p.asker
+		if q != nil {
+			q.n += k
+			q.left -= k
+		}
+		if k < len(p.data) {
+			p.data = p.data[k:]
+			return
+		}
+		if s.first = p.next; s.first == nil {
+			s.last = nil
+		}
+		l.memory.put(p)
+		if q != nil && q.left == 0 {
+			l.finishWrite(c, q, nil)
+		}
+	}
+}
+
+func (l *loop) finishWrite(c *conn, q *request, err error) {
+	q.err = err
+	if q.kind == requestCopy {
+		c.remote.Add(-int64(q.n + q.left))
+	}
+	l.finish(q)
+}
+
+// drop takes p, which comes after before, out of the queue.
+func (l *loop) drop(c *conn, before, p *piece) {
+	s := &c.send
+	if before == nil {
+		s.first = p.next
+	} else {
+		before.next = p.next
+	}
+	if s.last == p {
+		s.last = before
+	}
+	s.queued -= len(p.data)
+	l.memory.put(p)
+}
+
+// failWrites ends the calls for which refuse has an error. Those of which the
+// kernel has a part end when it has let go.
+func (l *loop) failWrites(c *conn, refuse func(q *request) error) {
+	s := &c.send
+	var before *piece
+	p := s.first
+	if s.inFlight != 0 && s.inFlight != sendPoll {
+		for range s.pieces {
+			if q := p.asker; q != nil && q.refused == nil {
+				if q.refused = refuse(q); q.refused != nil {
+					l.cancelSend(c)
+				}
+			}
+			before, p = p, p.next
+		}
+	}
+	for p != nil {
+		q, next := p.asker, p.next
+		var err error
+		if q != nil && (q.refused == nil || s.inFlight == 0) {
+			err = refuse(q)
+		}
+		if err == nil {
+			before = p
+		} else {
+			l.drop(c, before, p)
+			if next == nil || next.asker != q {
+				l.finishWrite(c, q, err)
+			}
+		}
+		p = next
+	}
+}
+
+// cancelSend has the kernel end the request in flight. It still completes.
+func (l *loop) cancelSend(c *conn) {
+	if s := &c.send; s.inFlight != 0 && !s.cancelled {
+		s.cancelled = true
+		l.cancel(c.userData(kindSend))
+	}
+}
+
+// afterSend ends the calls that were not to go on when the kernel had a part of
+// them.
+func (l *loop) afterSend(c *conn, wasCancelled bool) {
+	if expired := c.deadlines[timerWrite].expired(); expired || wasCancelled {
+		l.failWrites(c, func(q *request) error {
+			if q.refused == nil && expired {
+				return os.ErrDeadlineExceeded
+			}
+			return q.refused
+		})
+	}
+	if c.send.first == nil {
+		c.deadlines[timerWrite].waiting.Store(false)
+	}
+	l.touch(c)
+}
+
+// sendRefused ends the calls that wait, since the kernel lacks memory; what no
+// call waits for is tried again.
+func (l *loop) sendRefused(c *conn, err error) {
+	c.send.wait = true
+	l.failWrites(c, func(*request) error { return err })
+}
+
+// sendFailed ends the sending half.
+func (l *loop) sendFailed(c *conn, err error) {
+	s := &c.send
+	s.err = err
+	for p := s.first; p != nil; p = s.first {
+		q := p.asker
+		l.drop(c, nil, p)
+		if q != nil && (s.first == nil || s.first.asker != q) {
+			l.finishWrite(c, q, err)
+		}
+	}
+}

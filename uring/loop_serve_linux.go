@@ -1,0 +1,285 @@
+package uring
+
+import (
+	"context"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ringfd/ringfd/accept"
+	"github.com/ringfd/ringfd/fd"
+)
+
+// serving is what the connections of one Serve have in common.
+type serving struct {
+	handler fd.Handler
+	broken  error        // of Served: why there are no loops
+	left    atomic.Int64 // connections that are not over, and one for accepting
+	over    chan struct{}
+}
+
+// done takes one off what is left.
+func (s *serving) done() {
+	if s.left.Add(-1) == 0 && s.over != nil {
+		close(s.over)
+	}
+}
+
+// acceptor accepts for one Serve, on one loop.
+type acceptor struct {
+	serving  *serving
+	listener *Listener
+	loop     *loop
+	failed   chan acceptFailure // read by Serve
+	took     atomic.Bool        // a connection, since the last failure
+	closed   chan struct{}      // the listener is being closed
+	ended    chan struct{}      // the last completion was seen
+
+	// Of the loop's thread.
+	index           int // in loop.acceptors
+	armed, stopping bool
+	polled          bool // the kernel does not wait on this descriptor
+	polling         bool // what is armed waits for readiness
+}
+
+// acceptFailure is an accept that failed.
+type acceptFailure struct {
+	errno  syscall.Errno
+	goesOn bool // the request is still armed
+}
+
+// Serve accepts connections from l and serves them with h on the loops, as
+// Backend.Serve says.
+func (e *Engine) Serve(ctx context.Context, l *Listener, h fd.Handler) error {
+	set, err := e.startLoops()
+	if err != nil {
+		return err
+	}
+	s := &serving{handler: h, over: make(chan struct{})}
+	s.left.Store(1)
+	a := &acceptor{
+		serving: s, listener: l, loop: set.pick(),
+		failed: make(chan acceptFailure, 1+len(set.all)), closed: make(chan struct{}), ended: make(chan struct{}),
+	}
+	if !l.addAcceptor(a) {
+		return net.ErrClosed
+	}
+	err = a.run(ctx, set.config.Accept.Retry())
+	a.stop()
+	l.removeAcceptor(a)
+	set.drain(s)
+	e.mu.Lock()
+	closed := e.closed
+	e.mu.Unlock()
+	if closed {
+		return net.ErrClosed
+	}
+	return err
+}
+
+// run keeps accepting until it is over, and says why if that is an error.
+func (a *acceptor) run(ctx context.Context, retry *accept.Retry) error {
+	arm := request{kind: requestRun, run: func(l *loop) { l.armAccept(a) }}
+	if !a.loop.post(&arm) {
+		return net.ErrClosed
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.closed:
+			return nil
+		case failure := <-a.failed:
+			if a.took.Swap(false) {
+				retry.Succeeded()
+			}
+			err := os.NewSyscallError("accept", failure.errno)
+			wait, err := retry.Failed(&accept.Error{Class: accept.Classify(err), Err: err})
+			if err != nil {
+				return err
+			}
+			if failure.goesOn {
+				continue
+			}
+			if wait > 0 && !a.sleep(ctx, wait) {
+				return nil
+			}
+			if !a.loop.post(&arm) {
+				return net.ErrClosed
+			}
+		}
+	}
+}
+
+// sleep waits for d, and reports whether nothing ended that.
+func (a *acceptor) sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+	case <-a.closed:
+	}
+	return false
+}
+
+// stop ends the request in flight, and waits for that.
+func (a *acceptor) stop() {
+	if a.loop.post(&request{kind: requestRun, run: func(l *loop) { l.stopAccept(a) }}) {
+		<-a.ended
+	}
+}
+
+// drain ends the receiving halves, then the connections, and waits for the
+// handlers.
+func (set *loops) drain(s *serving) {
+	s.done() // accepting
+	set.forEach(s, func(f *fd.FD) { _ = f.CloseRead() })
+	if set.config.Drain > 0 {
+		t := time.NewTimer(set.config.Drain)
+		defer t.Stop()
+		select {
+		case <-s.over:
+			return
+		case <-t.C:
+		}
+	}
+	set.forEach(s, func(f *fd.FD) { _ = f.Close() })
+	<-s.over
+}
+
+// forEach has every loop call do for its connections of s.
+func (set *loops) forEach(s *serving, do func(f *fd.FD)) {
+	for _, l := range set.all {
+		l.post(&request{kind: requestRun, run: func(l *loop) {
+			for i := 0; i < len(l.conns.slots); i++ { // do may change the table
+				if c := l.conns.slots[i].c; c != nil && c.serving == s {
+					do(c.f)
+				}
+			}
+		}})
+	}
+}
+
+// armAccept has the kernel accept.
+func (l *loop) armAccept(a *acceptor) {
+	if a.stopping {
+		return
+	}
+	if a.index == 0 {
+		l.acceptors = append(l.acceptors, a)
+		a.index = len(l.acceptors)
+		l.accepting++
+	}
+	a.armed, a.polling = true, a.polled
+	data := kindAccept | uint64(a.index)<<32
+	if a.polling {
+		l.push(&sqe{opcode: opPollAdd, fd: a.listener.sysfd, opFlags: unix.POLLIN, userData: data})
+		return
+	}
+	request := sqe{opcode: opAccept, fd: a.listener.sysfd, opFlags: unix.SOCK_CLOEXEC, userData: data}
+	if l.used.Has(FeatureMultishotAccept) {
+		request.ioprio = acceptMultishot
+	}
+	l.push(&request)
+}
+
+// stopAccept ends a's request. It is over when that has completed.
+func (l *loop) stopAccept(a *acceptor) {
+	a.stopping = true
+	if a.armed {
+		l.cancel(kindAccept | uint64(a.index)<<32)
+		return
+	}
+	l.acceptEnded(a)
+}
+
+func (l *loop) acceptEnded(a *acceptor) {
+	if a.index > 0 {
+		l.acceptors[a.index-1] = nil
+		l.accepting--
+	}
+	close(a.ended)
+}
+
+// accepted handles a completion of an accept.
+func (l *loop) accepted(e cqe) {
+	a := l.acceptors[uint32(e.userData>>32)&slotMask-1]
+	more := e.flags&cqeMore != 0
+	polling := a.polling
+	a.armed = more
+	if e.res >= 0 && !polling {
+		l.take(a, e.res)
+	}
+	switch errno := syscall.Errno(-e.res); {
+	case more:
+	case a.stopping:
+		l.acceptEnded(a)
+	case polling && e.res >= 0:
+		a.polled = false
+		l.armAccept(a)
+	case e.res >= 0, errno == syscall.ECANCELED, errno == syscall.EINTR:
+		l.count.Rearms++
+		l.armAccept(a)
+	case errno == syscall.EAGAIN: // a duplicate was made non-blocking, and this with it
+		a.polled = true
+		l.armAccept(a)
+	default:
+		a.failed <- acceptFailure{errno: errno}
+	}
+}
+
+// take gives an accepted connection to the loop whose turn it is.
+func (l *loop) take(a *acceptor, sysfd int32) {
+	l.count.Accepted++
+	if !a.took.Load() {
+		a.took.Store(true)
+	}
+	a.serving.left.Add(1)
+	target := l.set.pick()
+	if target == l {
+		l.welcome(a, sysfd)
+		return
+	}
+	if !target.post(&request{kind: requestRun, run: func(l *loop) { l.welcome(a, sysfd) }}) {
+		_ = unix.Close(int(sysfd))
+		a.serving.done()
+	}
+}
+
+// welcome makes an FD of an accepted connection and serves it. Its peer is asked
+// for here, since a multishot accept does not say. One that has gone again has
+// none, and is reported as accept(2) would.
+func (l *loop) welcome(a *acceptor, sysfd int32) {
+	remote := remoteAddrOf(int(sysfd))
+	if remote == nil {
+		_ = unix.Close(int(sysfd))
+		if len(a.failed) == 0 { // so that there is always room for the acceptor's own
+			a.failed <- acceptFailure{errno: syscall.ECONNABORTED, goesOn: true}
+		}
+		a.serving.done()
+		return
+	}
+	c := newConn(l, a.serving)
+	c.sysfd = sysfd
+	c.addrs.remote, c.addrs.listener = remote, a.listener.addr
+	c.f = fd.Accepted(c, l.set.config.Events)
+	l.adopt(c)
+}
+
+// remoteAddrOf asks the kernel; nil when the peer has gone. Reference:
+// getpeername(2).
+func remoteAddrOf(sysfd int) net.Addr {
+	r := rawAddr{len: unix.SizeofSockaddrAny}
+	_, _, errno := syscall.RawSyscall(unix.SYS_GETPEERNAME, uintptr(sysfd), uintptr(unsafe.Pointer(&r.any)), uintptr(unsafe.Pointer(&r.len)))
+	if errno != 0 {
+		return nil
+	}
+	return r.get()
+}

@@ -1,0 +1,204 @@
+package uring
+
+import (
+	"bytes"
+	"iter"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/ringfd/ringfd/fd"
+)
+
+// runner is a goroutine that runs on the thread of a loop: the loop's own, which
+// calls data handlers, or a coroutine.
+type runner struct {
+	loop *loop
+	g    uintptr    // see getg
+	co   *coroutine // nil for the loop's own
+	c    *conn      // whose handler runs
+	// For the watchdog: the goroutine, as stack traces print it, and the FD.
+	id, fdID atomic.Uint64
+}
+
+// canWait reports that the handler that runs may wait: it is a blocking one, and
+// has not returned.
+func (r *runner) canWait() bool { return r.co != nil && r.c != nil }
+
+// learn notes which goroutine this is.
+func (r *runner) learn() {
+	r.g = getg()
+	var buf [64]byte
+	line := buf[:runtime.Stack(buf[:], false)]
+	if fields := bytes.Fields(line); len(fields) > 1 {
+		id, _ := strconv.ParseUint(string(fields[1]), 10, 64)
+		r.id.Store(id)
+	}
+}
+
+// here returns who runs if the caller is on l's thread, or nil.
+func (l *loop) here() *runner {
+	if r := l.running.Load(); r != nil && r.g == getg() {
+		return r
+	}
+	return nil
+}
+
+// coroutine runs blocking handlers, one connection after the other. It waits by
+// yielding to the loop that resumed it, on the same thread: no scheduler, and no
+// wake-up.
+type coroutine struct {
+	runner
+	next  func() (struct{}, bool)
+	yield func(struct{}) bool
+	after *coroutine // in the list of those to be resumed
+	req   request    // what it waits for
+	// resumption tells its loop, from another thread, that the wait is over.
+	resumption request
+}
+
+// idleCoroutines is how many finished coroutines a loop keeps for the next
+// connections: making one costs a goroutine.
+const idleCoroutines = 64
+
+// spawn runs the blocking handler of c, up to its first wait.
+func (l *loop) spawn(c *conn) {
+	var co *coroutine
+	if n := len(l.idle); n > 0 {
+		co, l.idle = l.idle[n-1], l.idle[:n-1]
+		co.c = c
+	} else {
+		co = new(coroutine)
+		co.loop, co.co, co.c = l, co, c
+		co.req.co = co
+		co.next, _ = iter.Pull(co.run)
+	}
+	c.handling = true
+	l.unreturned++
+	co.fdID.Store(c.f.ID())
+	l.resume(co)
+}
+
+// resume lets co run until it waits or its handler has returned.
+func (l *loop) resume(co *coroutine) {
+	l.enterHandler(&co.runner)
+	_, more := co.next()
+	l.leaveHandler()
+	switch {
+	case !more: // its handler ended its goroutine, or the loop is over
+	case co.c == nil && len(l.idle) < idleCoroutines && !l.over:
+		l.idle = append(l.idle, co)
+	case co.c == nil:
+		l.end(co)
+	}
+}
+
+// end ends the goroutine of a coroutine that has no connection.
+func (l *loop) end(co *coroutine) { co.next() }
+
+// run is the body of the coroutine's goroutine.
+func (co *coroutine) run(yield func(struct{}) bool) {
+	co.yield = yield
+	co.learn()
+	co.loop.running.Store(&co.runner) // now that g is known
+	for co.c != nil {
+		co.serve()
+		yield(struct{}{})
+	}
+}
+
+// serve runs one handler.
+func (co *coroutine) serve() {
+	c := co.c
+	returned := false
+	defer func() {
+		co.c = nil
+		if !returned {
+			c.panicked(recover()) // nil when it ends its goroutine, which goes on
+		}
+		co.loop.handled(c)
+	}()
+	c.serving.handler.Blocking(c.f)
+	returned = true
+}
+
+// ask returns co's own request, to be filled in.
+func (co *coroutine) ask(kind requestKind) *request {
+	q := &co.req
+	q.kind, q.n, q.err = kind, 0, nil
+	return q
+}
+
+// wait yields until req, its own, is complete.
+func (co *coroutine) wait() { co.yield(struct{}{}) }
+
+// panicked ends c because its handler did.
+func (c *conn) panicked(value any) {
+	c.loop.count.Panics++
+	c.f.Panicked(&fd.PanicError{Value: value, Stack: debug.Stack()})
+}
+
+// enterHandler and leaveHandler stand around everything that runs code of the
+// application on the loop's thread.
+func (l *loop) enterHandler(r *runner) {
+	l.handlers.Store(l.handlers.Load() + 1)
+	l.running.Store(r)
+}
+
+func (l *loop) leaveHandler() {
+	l.handlers.Store(l.handlers.Load() + 1)
+	l.running.Store(&l.self)
+}
+
+// ready has co resumed when the loop comes to it.
+func (l *loop) ready(co *coroutine) {
+	if l.lastReady == nil {
+		l.firstReady = co
+	} else {
+		l.lastReady.after = co
+	}
+	l.lastReady = co
+}
+
+// runReady resumes those whose wait is over.
+func (l *loop) runReady() {
+	for l.firstReady != nil {
+		co := l.firstReady
+		l.firstReady, co.after = co.after, nil
+		if l.firstReady == nil {
+			l.lastReady = nil
+		}
+		l.resume(co)
+	}
+}
+
+// Offload runs work on a goroutine of its own, and lets the loop go on meanwhile.
+func (c *conn) Offload(work func()) {
+	r := c.loop.anywhere()
+	if r == nil {
+		work()
+		return
+	}
+	if r.co == nil {
+		panic("ringfd: Offload in a Data handler, which cannot wait: start a goroutine")
+	}
+	co := r.co
+	var failure any
+	done := false
+	go func() {
+		defer func() {
+			if !done {
+				failure = recover()
+			}
+			co.goOn()
+		}()
+		work()
+		done = true
+	}()
+	co.loop.count.Offloads++
+	co.wait()
+	if !done {
+		panic(failure) // work's panic is the caller's; nil: it ended its goroutine
+	}
+}
