@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/cockroachdb/errors"
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -16,7 +18,10 @@ import (
 )
 
 type doctorCommand struct {
-	JSON bool `name:"json" help:"Print the findings as JSON."`
+	JSON     bool          `name:"json" help:"Print the findings as JSON: with --live an object per line."`
+	Live     string        `help:"Show instead what the process does that serves this unix socket (package live, or ringfd echo --live): first since its start, then at each interval." placeholder:"PATH"`
+	Interval time.Duration `help:"With --live: the time from one report to the next. 1s by default." placeholder:"1s"`
+	Count    int           `help:"With --live: how many reports to print. By default until interrupted." placeholder:"N"`
 }
 
 // diagnosis is what doctor found.
@@ -63,7 +68,13 @@ const (
 	stateUnknown = "unknown" // the probe itself failed
 )
 
-func (c *doctorCommand) Run(io stdio) error {
+func (c *doctorCommand) Run(ctx context.Context, io stdio) error {
+	if c.Live != "" {
+		return c.watch(ctx, io.out)
+	}
+	if c.Interval != 0 || c.Count != 0 {
+		return usageError{errors.New("--interval and --count are for --live: give it the path of a process's socket")}
+	}
 	d, err := diagnose()
 	if err != nil {
 		return err

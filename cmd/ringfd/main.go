@@ -1,5 +1,6 @@
-// Command ringfd shows what this machine offers (doctor), compares the
-// backends on it (bench), and runs an echo server (echo).
+// Command ringfd shows what this machine offers, or what a running process does
+// with it (doctor, doctor --live), compares the backends on it (bench), and runs
+// an echo server (echo).
 package main
 
 import (
@@ -26,7 +27,7 @@ const (
 )
 
 type command struct {
-	Doctor doctorCommand `cmd:"" help:"Show what this machine's kernel offers, which backend is chosen, and why."`
+	Doctor doctorCommand `cmd:"" help:"Show what this machine's kernel offers, which backend is chosen, and why; or with --live what a running process does."`
 	Echo   echoCommand   `cmd:"" help:"Run an echo server until interrupted, and print its totals."`
 	Bench  benchCommand  `cmd:"" help:"Compare the backends on this machine, side by side."`
 
