@@ -208,7 +208,6 @@ func (r liveReport) write(w io.Writer) error {
 	if r.First {
 		p.line("%s, process %d: ringfd %s, %s", r.Program, r.PID, r.Version, r.Go)
 		p.line("backend %s: %s", r.Backend, r.Why)
-		p.line("features %s", r.Features)
 	}
 	when := "in " + short(time.Duration(r.Seconds*float64(time.Second)))
 	if r.First {

@@ -80,8 +80,8 @@ func TestLiveReport(t *testing.T) {
 		want, absent []string
 	}{
 		{"first", newLiveReport(first, nil),
-			[]string{"node, process 42: ringfd v1.2.3, go1.26", "backend io_uring: it is a test", "features submit_all",
-				"in 10s, since ", "sockets 5, listeners 1", rings, strings.Replace(row0, "│ 50 │", "│ 10 │", 1), row1}, nil},
+			[]string{"node, process 42: ringfd v1.2.3, go1.26", "backend io_uring: it is a test",
+				"in 10s, since ", "sockets 5, listeners 1", rings, strings.Replace(row0, "│ 50 │", "│ 10 │", 1), row1}, []string{"submit_all"}},
 		{"second", newLiveReport(second, first), []string{"in 2s: sockets 5, listeners 1", rings, row0, row1}, []string{"node", "since"}},
 		{"no time", newLiveReport(first, first), []string{"in 0s", "│ 0 │ 3 │ 0 │ - │"}, nil},
 		{"net", newLiveReport(&live.Snapshot{Backend: ringfd.Net, Uptime: time.Second}, nil),
