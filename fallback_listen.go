@@ -24,14 +24,20 @@ type streamListener interface {
 // netAcceptor is accept.Acceptor on a net listener. net has one deadline per
 // listener and no contexts: a context that ends sets a past deadline for as
 // long as its Accept takes to return, and Accepts that meet it by chance look
-// at what is theirs and go on.
+// at what is theirs and go on. Serve has no deadline: it takes one that has passed
+// away once all Accepts have met it, and the next Accept puts it back.
 type netAcceptor struct {
 	backend *netBackend
 	l       streamListener
+	life    context.Context // ends with Close
+	end     context.CancelFunc
 
 	mu       sync.Mutex
-	deadline time.Time // the user's
-	aborting int       // Accepts that a context is ending
+	deadline time.Time  // the user's
+	aborting int        // Accepts that a context is ending
+	timed    int        // Accepts that the deadline is for
+	waived   bool       // Serve has taken the deadline away
+	changed  *sync.Cond // timed or deadline
 }
 
 func (b *netBackend) listen(addr net.Addr, network string, config accept.Config) (accept.Acceptor, error) {
@@ -57,6 +63,8 @@ func (b *netBackend) listen(addr net.Addr, network string, config accept.Config)
 		return nil, bare(err)
 	}
 	a := &netAcceptor{backend: b, l: l.(streamListener)}
+	a.changed = sync.NewCond(&a.mu)
+	a.life, a.end = context.WithCancel(context.Background())
 	if config.Backlog > 0 {
 		if err := control(a.l, func(h uintptr) error { return setBacklog(h, config.Backlog) }); err != nil {
 			_ = l.Close()
@@ -74,6 +82,27 @@ func (b *netBackend) listen(addr net.Addr, network string, config accept.Config)
 }
 
 func (a *netAcceptor) Accept(ctx context.Context) (fd.Socket, error) {
+	a.mu.Lock()
+	a.timed++
+	if a.waived && a.aborting == 0 {
+		_ = a.applyDeadline()
+	}
+	a.mu.Unlock()
+	defer func() {
+		a.mu.Lock()
+		a.timed--
+		a.changed.Broadcast()
+		a.mu.Unlock()
+	}()
+	s, err := a.accept(ctx, (*netAcceptor).expired)
+	if err != nil {
+		return nil, err // not s: a nil *netSocket is no nil Socket
+	}
+	return s, nil
+}
+
+// accept accepts until expired says that the deadline has passed.
+func (a *netAcceptor) accept(ctx context.Context, expired func(*netAcceptor) bool) (*netSocket, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -90,13 +119,39 @@ func (a *netAcceptor) Accept(ctx context.Context) (fd.Socket, error) {
 		if err = bare(err); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, err
 		}
-		a.mu.Lock()
-		expired := !a.deadline.IsZero() && !time.Now().Before(a.deadline)
-		a.mu.Unlock()
-		if ctx.Err() == nil && expired {
+		if ctx.Err() == nil && expired(a) {
 			return nil, err
 		}
 	}
+}
+
+func (a *netAcceptor) expired() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.deadlinePassed()
+}
+
+func (a *netAcceptor) deadlinePassed() bool {
+	return !a.deadline.IsZero() && !time.Now().Before(a.deadline)
+}
+
+// waiveDeadline takes a deadline that has passed away, for Serve.
+func (a *netAcceptor) waiveDeadline() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.timed > 0 && a.deadlinePassed() {
+		a.changed.Wait()
+	}
+	if a.aborting == 0 && a.deadlinePassed() {
+		a.waived = true
+		_ = a.l.SetDeadline(time.Time{})
+	}
+	return false
+}
+
+func (a *netAcceptor) applyDeadline() error {
+	a.waived = false
+	return bare(a.l.SetDeadline(a.deadline))
 }
 
 func (a *netAcceptor) acceptOnce(ctx context.Context) (net.Conn, error) {
@@ -125,7 +180,7 @@ func (a *netAcceptor) restoreDeadline() {
 	defer a.mu.Unlock()
 	a.aborting--
 	if a.aborting <= 0 {
-		_ = a.l.SetDeadline(a.deadline)
+		_ = a.applyDeadline()
 	}
 }
 
@@ -133,16 +188,18 @@ func (a *netAcceptor) SetDeadline(t time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.deadline = t
+	a.changed.Broadcast()
 	if a.aborting > 0 {
 		return nil // applied when the last of them has returned
 	}
-	return bare(a.l.SetDeadline(t))
+	return a.applyDeadline()
 }
 
 func (a *netAcceptor) Close() error {
 	a.backend.mu.Lock()
 	delete(a.backend.listeners, a)
 	a.backend.mu.Unlock()
+	a.end()
 	return bare(a.l.Close())
 }
 

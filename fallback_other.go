@@ -14,22 +14,30 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ringfd/ringfd/accept"
 	"github.com/ringfd/ringfd/fd"
 )
 
 // netBackend keeps its open sockets and listeners, to close them with itself.
 type netBackend struct {
-	dial fd.DialConfig
+	dial   fd.DialConfig
+	accept accept.Loop
+	drain  time.Duration // of Serve; 0 is not at all
+	events *fd.Events
 
 	mu        sync.Mutex
 	closed    bool
 	sockets   map[*netSocket]struct{}
 	listeners map[*netAcceptor]struct{}
+	running   sync.WaitGroup // handlers, and slow writes of a Broadcast
 }
 
 func newNetBackend(o Options) *netBackend {
 	return &netBackend{
 		dial:      o.Dial,
+		accept:    o.Accept,
+		drain:     o.Loops.Drain,
+		events:    o.Events,
 		sockets:   make(map[*netSocket]struct{}),
 		listeners: make(map[*netAcceptor]struct{}),
 	}
@@ -59,7 +67,25 @@ func (b *netBackend) close() error {
 	for s := range sockets {
 		_ = s.Close()
 	}
+	b.running.Wait()
 	return nil
+}
+
+// begin counts a goroutine that close waits for, and whose end calls
+// running.Done; false means that the backend is closed.
+func (b *netBackend) begin() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.running.Add(1)
+	}
+	return !b.closed
+}
+
+func (b *netBackend) isClosed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
 }
 
 func (b *netBackend) socket() fd.Socket { return &netSocket{backend: b} }
@@ -103,13 +129,18 @@ type netSocket struct {
 	cancelConnect context.CancelFunc // while Connect runs
 	connectDone   chan struct{}
 	readDeadline  time.Time // set before there was a connection
-	writeDeadline time.Time
+	writeDeadline time.Time // the user's
+	abortingWrite bool      // the end of a Broadcast's context has set another
 
 	// Close does not shut the connection down first when the application wants
 	// a reset (SetLinger(0)), or has a duplicate that goes on (File).
 	resets, duplicated bool
 
 	halves [2]bool // that the application ended, unless shutdownEndsCalls
+
+	// writing is held by who writes. net queues writers as well, but does not say
+	// whether there are any, which Broadcast must know.
+	writing sync.Mutex
 }
 
 func (s *netSocket) Connect(ctx context.Context, addr net.Addr) error {
@@ -191,6 +222,8 @@ func (s *netSocket) Read(p []byte) (int, error) {
 }
 
 func (s *netSocket) Write(p []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	n, err := s.conn.Write(p)
 	if err != nil {
 		return n, s.ended(err, writeHalf)
@@ -205,7 +238,9 @@ func (s *netSocket) Writev(buffers [][]byte) (int64, error) {
 	lent := buffersPool.Get().(*net.Buffers)
 	whole := append((*lent)[:0], buffers...)
 	*lent = whole
+	s.writing.Lock()
 	n, err := lent.WriteTo(s.conn)
+	s.writing.Unlock()
 	clear(whole)
 	*lent = whole[:0]
 	buffersPool.Put(lent)
@@ -296,13 +331,11 @@ func (s *netSocket) SetReadDeadline(t time.Time) error {
 func (s *netSocket) SetWriteDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.closed:
+	if s.closed {
 		return net.ErrClosed
-	case s.conn == nil:
-		s.writeDeadline = t
-		return nil
-	case s.halves[writeHalf]:
+	}
+	s.writeDeadline = t
+	if s.conn == nil || s.halves[writeHalf] || s.abortingWrite {
 		return nil
 	}
 	return bare(s.conn.SetWriteDeadline(t))

@@ -2,19 +2,199 @@ package ringfd
 
 import (
 	"context"
-	"errors"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
 
 	"github.com/ringfd/ringfd/accept"
 	"github.com/ringfd/ringfd/fd"
 )
 
-var errNotBuilt = errors.New("not built")
+// servedSocket is a netSocket that a handler serves, on a goroutine of its own.
+type servedSocket struct {
+	*netSocket
+	handler Handler
+}
+
+// Read is for blocking handlers.
+func (s *servedSocket) Read(p []byte) (int, error) {
+	if s.handler.Data != nil {
+		return 0, fd.ErrDataHandler
+	}
+	return s.netSocket.Read(p)
+}
+
+// SetReadDeadline is for Read: what a data handler is given has no deadline.
+func (s *servedSocket) SetReadDeadline(t time.Time) error {
+	if s.handler.Blocking != nil {
+		return s.netSocket.SetReadDeadline(t)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// servingAcceptor is a listener as Serve sees it.
+type servingAcceptor struct {
+	*netAcceptor
+	handler Handler
+}
+
+func (a servingAcceptor) Accept(ctx context.Context) (fd.Socket, error) {
+	s, err := a.accept(ctx, (*netAcceptor).waiveDeadline)
+	if err != nil {
+		return nil, err
+	}
+	return &servedSocket{s, a.handler}, nil
+}
+
+// netServing keeps the connections of one Serve, to drain them.
+type netServing struct {
+	mu       sync.Mutex
+	conns    map[*fd.FD]struct{}
+	draining bool
+	over     chan struct{} // closed when the last has gone, after draining began
+}
 
 func (b *netBackend) serve(ctx context.Context, l *accept.Listener, h Handler) error {
-	return errNotBuilt
+	a, ok := l.Acceptor().(*netAcceptor)
+	if !ok || a.backend != b {
+		return errForeignListener
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(a.life, cancel)()
+
+	s := &netServing{conns: make(map[*fd.FD]struct{}), over: make(chan struct{})}
+	err := b.accept.Run(ctx, accept.New(servingAcceptor{a, h}, b.events), func(f *fd.FD, _ net.Addr) {
+		s.add(f)
+		b.run(f, s.remove)
+	})
+	s.drain(b.drain)
+	if b.isClosed() {
+		return net.ErrClosed
+	}
+	return err
 }
-func (b *netBackend) served(h Handler) *fd.FD { panic(errNotBuilt) }
-func (b *netBackend) start(f *fd.FD)          { panic(errNotBuilt) }
-func (b *netBackend) broadcast(ctx context.Context, fds []*fd.FD, message []byte, done func(i, n int, err error)) {
-	panic(errNotBuilt)
+
+func (s *netServing) add(f *fd.FD) {
+	s.mu.Lock()
+	s.conns[f] = struct{}{}
+	s.mu.Unlock()
+}
+
+func (s *netServing) remove(f *fd.FD) {
+	s.mu.Lock()
+	delete(s.conns, f)
+	if s.draining && len(s.conns) == 0 {
+		close(s.over)
+	}
+	s.mu.Unlock()
+}
+
+// drain ends the receiving halves, then the connections, and waits for the
+// handlers.
+func (s *netServing) drain(limit time.Duration) {
+	s.mu.Lock()
+	s.draining = true
+	left := make([]*fd.FD, 0, len(s.conns))
+	for f := range s.conns {
+		left = append(left, f)
+	}
+	s.mu.Unlock()
+	if len(left) == 0 {
+		return
+	}
+	for _, f := range left {
+		_ = f.CloseRead()
+	}
+	if limit > 0 {
+		t := time.NewTimer(limit)
+		defer t.Stop()
+		select {
+		case <-s.over:
+			return
+		case <-t.C:
+		}
+	}
+	for _, f := range left {
+		_ = f.Close()
+	}
+	<-s.over
+}
+
+func (b *netBackend) served(h Handler) *fd.FD {
+	return fd.New(&servedSocket{&netSocket{backend: b}, h}, b.events)
+}
+
+func (b *netBackend) start(f *fd.FD) { b.run(f, func(*fd.FD) {}) }
+
+// run serves f on a goroutine, which calls over at its end.
+func (b *netBackend) run(f *fd.FD, over func(*fd.FD)) {
+	if !b.begin() {
+		_ = f.Close()
+		over(f)
+		return
+	}
+	go func() {
+		defer b.running.Done()
+		defer over(f)
+		c := &netServed{servedSocket: f.Socket().(*servedSocket), f: f, err: net.ErrClosed}
+		if c.handler.Blocking != nil {
+			c.block()
+		} else {
+			c.data()
+		}
+	}()
+}
+
+// netServed is a connection with its handler's goroutine, which the handler may
+// end: all that follows it is deferred.
+type netServed struct {
+	*servedSocket
+	f        *fd.FD
+	returned bool  // the handler has
+	err      error // why nothing more is received
+}
+
+func (c *netServed) block() {
+	defer c.f.Close()
+	defer c.caught()
+	c.handler.Blocking(c.f)
+	c.returned = true
+}
+
+func (c *netServed) data() {
+	defer c.f.Close()
+	defer c.end()
+	defer c.caught()
+	if c.handler.Open != nil {
+		c.handler.Open(c.f)
+	}
+	c.receive()
+	c.returned = true
+}
+
+// end tells the handler why nothing more is received; after a panic, that.
+func (c *netServed) end() {
+	err := c.f.ReceiveEnded(c.err)
+	if c.handler.End == nil {
+		return
+	}
+	c.returned = false
+	defer c.caught()
+	c.handler.End(c.f, err)
+	c.returned = true
+}
+
+// caught is deferred around a handler: it ends the connection of one that has not
+// returned.
+func (c *netServed) caught() {
+	if !c.returned {
+		c.f.Panicked(&fd.PanicError{Value: recover(), Stack: debug.Stack()}) // nil: it ends its goroutine
+	}
 }

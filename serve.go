@@ -2,6 +2,7 @@ package ringfd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 type Handler = fd.Handler
 
 // LoopOptions configure Serve, DialServe and Broadcast. The zero value is right
-// for most. On the net backend Count, ZeroCopy and NAPI mean nothing.
+// for most. On the net backend only Drain means something: nothing is kept there
+// for later, so that every Write waits, a Data handler's too.
 type LoopOptions struct {
 	// Count is how many loops there are, each with a thread and a ring of its
 	// own. Zero is one per P, but no more than there are cores. They start with
@@ -146,12 +148,23 @@ func (b *Backend) Broadcast(ctx context.Context, fds []*fd.FD, message []byte) (
 		failed = failed || errs[i] != nil
 	}
 	b.impl.broadcast(ctx, begun, message, func(i, n int, err error) {
-		if errs[i] = fds[i].EndWrite(n, err); errs[i] != nil {
-			failed = true
-		}
+		errs[i] = endWrite(ctx, fds[i], n, len(message), err)
+		failed = failed || errs[i] != nil
 	})
 	if !failed {
 		return nil
 	}
 	return errs
+}
+
+// endWrite is EndWrite, but for the end of ctx: that ends only an FD that has
+// taken a part of the message.
+func endWrite(ctx context.Context, f *fd.FD, n, size int, err error) error {
+	if err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		if n == 0 {
+			return &fd.Error{Op: "write", Err: err}
+		}
+		f.AddReason(fmt.Errorf("a broadcast ended after %d of %d bytes: what came next would be torn", n, size))
+	}
+	return f.EndWrite(n, err)
 }

@@ -12,7 +12,7 @@ import (
 // connections: while it computes they wait, so what takes long, or waits for
 // anything but FDs (a lock that is held across such a wait, a channel, a disk),
 // belongs into FD.Offload. On net every connection has a goroutine, and the same
-// rules do no harm.
+// rules do no harm; a Data handler's Write waits there instead of keeping a copy.
 //
 // A handler that panics, or ends its goroutine, ends its connection with reason
 // Unexpected and a *PanicError, and nothing else.
