@@ -106,6 +106,7 @@ const (
 	sqeSkipSuccess = 1 << 6
 
 	recvSendPollFirst = 1 << 0  // ioprio of send and recv
+	pollAddMulti      = 1 << 0  // len of poll_add
 	sendZCReportUsage = 1 << 3  // ioprio of send_zc
 	notifCopied       = 1 << 31 // result of its notification: the data was copied
 )

@@ -72,14 +72,18 @@ func (c *conn) release() {
 // startClose begins to close q's connection. q ends when it is closed.
 func (l *loop) startClose(q *request) {
 	c := q.c
-	switch c.phase {
-	case phaseGone:
+	if c.phase == phaseGone {
 		l.finish(q)
 		return
-	case phaseNew, phaseOpen:
-		l.beginClose(c)
 	}
 	q.next, c.closers = c.closers, q
+	switch c.phase {
+	case phaseNew: // adopt is on its way here, and will see it
+		c.closed.Store(true)
+		return
+	case phaseOpen:
+		l.beginClose(c)
+	}
 	l.touch(c)
 }
 
@@ -94,7 +98,7 @@ func (l *loop) beginClose(c *conn) {
 		}
 		return net.ErrClosed
 	})
-	c.receive.unread = nil
+	c.receive.unread, c.receive.consumed = nil, 0
 	c.deadlines[timerWrite].at.Store(0)
 }
 

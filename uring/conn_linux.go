@@ -24,6 +24,7 @@ type conn struct {
 
 	phase     phase
 	isTouched bool // in loop.touched
+	isNext    bool // in loop.again
 	handling  bool // its blocking handler has not returned
 	opened    bool // its data handler has been called, with Open
 	ended     bool // and with End

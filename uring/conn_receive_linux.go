@@ -4,7 +4,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"slices"
 	"syscall"
 	"unsafe"
 
@@ -15,24 +14,24 @@ import (
 
 // receiving is the receiving half of a connection.
 //
-// One request is in flight at a time, or none. What it delivers goes to the data
-// handler, or to the calls of Read that wait, and what is left is kept: at most
-// about unreadLimit, since then nothing more is received.
+// Small messages come into buffers that the kernel picks, with one request for as
+// many as come. Where more comes the copy from there would cost more than a system
+// call: such a connection waits until it is readable, and then receives straight
+// to where the data goes. So does one that floods: it gets its share in each turn.
 type receiving struct {
 	inFlight  receiveMode // of the request that the kernel has; 0: none
 	cancelled bool
-	turn      uint64 // of the loop, that bytes counts
-	bytes     int    // received in that turn
+	bulk      bool  // it receives much at a time
+	small     uint8 // receives in a row that were not much
+	polled    bool  // the kernel does not wait on this descriptor
+	readable  bool  // there may be something, as far as poll(2) knows
 
-	// What the last receives say of the next ones.
-	bulk   bool  // reads are large: receive into their buffers
-	single bool  // it floods: one receive per turn
-	large  bool  // of two sizes of buffers, it needs the large ones
-	small  uint8 // receives in a row that were too small for what is above
-	polled bool  // the kernel does not wait on this descriptor
+	turn  uint64 // of the loop, that bytes counts
+	bytes int    // received in that turn
 
 	borrowed []byte // of the completion that is being handled
-	unread   []byte // kept
+	unread   []byte // kept; of which
+	consumed int    // so many bytes have been read
 	err      error  // what comes after the data: io.EOF, or an errno
 
 	first, last *request // the calls of Read that wait, oldest first
@@ -43,19 +42,21 @@ type receiveMode uint8
 
 const (
 	receiveProvided  receiveMode = 1 << iota // into a buffer that the kernel picks
-	receiveMultishot                         // again and again
-	receiveLarge                             // from the group of large buffers
-	receiveDirect                            // into the buffer of the first Read that waits
 	receivePoll                              // wait for data, then recv(2)
+	receiveMultishot                         // again and again
 )
 
 const (
-	unreadLimit = 64 << 10
-	// bulkRead is how large a Read is, and how much must be there for it, that is
-	// better received where it goes: the copy would cost more than the request.
-	bulkRead = 16 << 10
-	// calmAfter is how many small receives end a mode for large ones.
-	calmAfter = 4
+	// bulkTurn is how much is received in a turn that makes a connection one of
+	// bulk, and bulkRead the least size of a Read that recv(2) fills directly.
+	bulkTurn, bulkRead = 16 << 10, 4 << 10
+	// calmAfter is how many receives of less than calmSize end that.
+	calmAfter, calmSize = 4, 4 << 10
+	// turnShare is how much one connection may receive by recv(2) in a turn.
+	turnShare = 128 << 10
+	// scratchSize is how much is received at once for those who do not say where
+	// to.
+	scratchSize = 64 << 10
 )
 
 // Read is for blocking handlers, and for goroutines on their connections.
@@ -72,13 +73,13 @@ func (c *conn) Read(p []byte) (int, error) {
 		putRequest(q)
 		return n, err
 	}
+	if !r.canWait() {
+		return 0, fd.ErrDataHandler
+	}
 	if r.loop == c.loop {
 		if n, err, ok := c.readNow(p); ok {
 			return n, err
 		}
-	}
-	if !r.canWait() {
-		return 0, fd.ErrDataHandler
 	}
 	q := r.co.ask(requestRead)
 	q.buf = p
@@ -86,21 +87,27 @@ func (c *conn) Read(p []byte) (int, error) {
 	return q.n, q.err
 }
 
-// readNow reads what is there, and reports whether that is all there is to do.
+// readNow reads what is there for the call whose turn it is, and reports whether
+// that is all there is to do.
 func (c *conn) readNow(p []byte) (int, error, bool) {
+	if c.receive.first != nil {
+		return 0, nil, false // others wait already
+	}
+	return c.loop.readFor(c, p)
+}
+
+func (l *loop) readFor(c *conn, p []byte) (int, error, bool) {
 	r := &c.receive
 	switch {
 	case c.closed.Load():
 		return 0, net.ErrClosed, true
 	case c.deadlines[timerRead].expired():
 		return 0, os.ErrDeadlineExceeded, true
-	case r.first != nil:
-		return 0, nil, false // others wait already
 	case len(r.unread) > 0:
-		n := copy(p, r.unread)
-		if r.unread = r.unread[n:]; len(r.unread) == 0 {
-			r.unread = nil
-			c.loop.touch(c) // it may receive again
+		n := copy(p, r.unread[r.consumed:])
+		if r.consumed += n; r.consumed == len(r.unread) {
+			l.memory.putUnread(r.unread)
+			r.unread, r.consumed = nil, 0
 		}
 		return n, nil, true
 	case len(r.borrowed) > 0:
@@ -109,15 +116,33 @@ func (c *conn) readNow(p []byte) (int, error, bool) {
 		return n, nil, true
 	case r.err != nil:
 		return 0, r.err, true
+	case r.readable && !l.hadShare(c):
+		return l.readReadable(c, p)
 	}
 	return 0, nil, false
+}
+
+// readReadable receives straight into p, or into the scratch where p is too small
+// to be worth a system call.
+func (l *loop) readReadable(c *conn, p []byte) (int, error, bool) {
+	r := &c.receive
+	if len(p) < bulkRead {
+		data := l.receiveScratch(c)
+		if len(data) > 0 {
+			n := copy(p, data)
+			l.keep(c, data[n:])
+			return n, nil, true
+		}
+	} else if n := l.receiveInto(c, p); n > 0 {
+		return n, nil, true
+	}
+	return 0, r.err, r.err != nil
 }
 
 // startRead does q, or has it wait.
 func (l *loop) startRead(q *request) {
 	c := q.c
-	n, err, ok := c.readNow(q.buf)
-	if ok {
+	if n, err, ok := c.readNow(q.buf); ok {
 		l.finishRead(q, n, err)
 		return
 	}
@@ -129,6 +154,9 @@ func (l *loop) startRead(q *request) {
 	}
 	r.last, q.next = q, nil
 	l.waits(c, timerRead)
+	if r.readable {
+		l.nextTurn(c) // it has had its share of this one
+	}
 	l.touch(c)
 }
 
@@ -149,59 +177,40 @@ func (c *conn) takeReader() *request {
 	return q
 }
 
-// failReads ends the calls that wait with err; but not the one whose buffer the
-// kernel has, which ends with its request.
+// failReads ends the calls that wait with err.
 func (l *loop) failReads(c *conn, err error) {
-	r := &c.receive
-	var held *request
-	if r.inFlight == receiveDirect {
-		held = c.takeReader()
-	}
-	for r.first != nil {
+	for c.receive.first != nil {
 		l.finishRead(c.takeReader(), 0, err)
 	}
-	if held != nil {
-		r.first, r.last = held, held
-		c.deadlines[timerRead].waiting.Store(true)
-		l.cancelReceive(c)
+}
+
+// serveReads ends the calls that there is data for, or an end.
+func (l *loop) serveReads(c *conn) {
+	r := &c.receive
+	for r.first != nil {
+		n, err, ok := l.readFor(c, r.first.buf)
+		if !ok {
+			return
+		}
+		l.finishRead(c.takeReader(), n, err)
 	}
 }
 
 // wanted is how c should receive now.
 func (l *loop) wanted(c *conn) receiveMode {
 	r := &c.receive
-	if c.phase != phaseOpen || r.err != nil {
-		return 0
-	}
-	if c.isData() {
-		if c.send.queued > l.set.config.WriteLimit/2 {
-			return 0 // it answers faster than its peer reads
-		}
-		return l.provided(c)
-	}
 	switch {
-	case len(r.unread) >= unreadLimit:
+	case c.phase != phaseOpen, r.err != nil:
 		return 0
-	case r.bulk && r.first != nil && len(r.first.buf) >= bulkRead && !r.polled && len(r.unread) == 0:
-		return receiveDirect
-	case r.bulk && r.first == nil:
-		return r.inFlight // none, mostly: a Read is about to come
-	}
-	return l.provided(c)
-}
-
-// provided is the way to receive when nobody says where to.
-func (l *loop) provided(c *conn) receiveMode {
-	r := &c.receive
-	if l.buffers == nil || r.polled {
-		return receivePoll
+	case c.isData() && c.send.queued > l.set.config.WriteLimit/2:
+		return 0 // it answers faster than its peer reads
 	}
 	mode := receiveProvided
-	if !r.single && l.used.Has(FeatureMultishotRecv) {
-		mode |= receiveMultishot
+	if l.buffers == nil || r.bulk || r.polled {
+		mode = receivePoll
 	}
-	if r.large && l.buffers.hasLarge() {
-		mode |= receiveLarge
+	if l.used.Has(FeatureMultishotRecv) {
+		mode |= receiveMultishot
 	}
 	return mode
 }
@@ -217,24 +226,19 @@ func (l *loop) armReceive(c *conn) {
 		}
 		return
 	}
-	if want == 0 {
+	if want == 0 || r.readable {
 		return
 	}
 	r.inFlight = want
-	request := sqe{opcode: opRecv, fd: c.sysfd, userData: c.userData(kindReceive)}
-	switch {
-	case want == receivePoll:
-		request.opcode, request.opFlags = opPollAdd, unix.POLLIN|unix.POLLRDHUP
-	case want == receiveDirect:
-		request.addr, request.len = address(r.first.buf), length(r.first.buf)
-	default:
-		request.flags = sqeBufferSelect
-		if want&receiveMultishot != 0 {
-			request.ioprio = recvMultishot
-		}
-		if want&receiveLarge != 0 {
-			request.bufIndex = groupLarge
-		}
+	request := sqe{opcode: opRecv, flags: sqeBufferSelect, fd: c.sysfd, userData: c.userData(kindReceive)}
+	switch want {
+	case receiveProvided | receiveMultishot:
+		request.ioprio = recvMultishot
+	case receivePoll:
+		request.opcode, request.flags, request.opFlags = opPollAdd, 0, unix.POLLIN|unix.POLLRDHUP
+	case receivePoll | receiveMultishot:
+		request.opcode, request.flags, request.opFlags = opPollAdd, 0, unix.POLLIN|unix.POLLRDHUP
+		request.len = pollAddMulti
 	}
 	l.push(&request)
 }
@@ -260,68 +264,147 @@ func (l *loop) received(c *conn, e cqe) {
 		if mode&receiveMultishot != 0 {
 			l.count.Rearms++
 		}
+		l.touch(c)
 	}
-	l.touch(c)
-	switch {
-	case mode == receiveDirect:
-		l.receivedDirect(c, e.res)
-	case mode == receivePoll:
-		l.receivedPoll(c, e.res)
-	default:
-		l.receivedProvided(c, mode, e)
+	if mode&receiveProvided != 0 {
+		l.receivedProvided(c, e)
+		return
 	}
+	if e.res < 0 {
+		l.receiveFailed(c, e.res)
+		return
+	}
+	r.readable = true
+	l.receiveReadable(c)
 }
 
-func (l *loop) receivedProvided(c *conn, mode receiveMode, e cqe) {
-	g := l.buffers.groups[groupMain]
-	if mode&receiveLarge != 0 {
-		g = l.buffers.groups[groupLarge]
-	}
+func (l *loop) receivedProvided(c *conn, e cqe) {
 	if e.flags&cqeBuffer == 0 {
 		if e.res == -int32(syscall.ENOBUFS) {
 			l.count.NoBuffers++
-			g.grow(fewLargeBuffers)
+			l.buffers.grow(fewBuffers)
+			return
 		}
-		l.receiveFailed(c, mode, e.res)
+		l.receiveFailed(c, e.res)
 		return
 	}
-	data, bid, done := g.received(e)
+	data, bid, done := l.buffers.received(e)
 	if len(data) > 0 {
-		l.learn(c, len(data), len(data) == int(g.size))
+		l.learn(c, len(data))
 		l.deliver(c, data)
 	} else {
-		l.receiveFailed(c, mode, e.res)
+		l.receiveFailed(c, e.res)
 	}
 	if done {
-		g.add(bid)
+		l.buffers.add(bid)
 	}
 }
 
 // learn notes how much c receives.
-func (l *loop) learn(c *conn, n int, full bool) {
+func (l *loop) learn(c *conn, n int) {
 	r := &c.receive
 	if r.turn != l.count.Turns {
 		r.turn, r.bytes = l.count.Turns, 0
 	}
 	r.bytes += n
-	if full {
-		r.large, r.small = true, 0
-	} else if r.large || r.single {
-		if r.small++; r.small >= calmAfter && n < smallBuffer {
-			r.large, r.single, r.small = false, false, 0
+	switch {
+	case !r.bulk:
+		if r.bytes >= bulkTurn {
+			r.bulk, r.small = true, 0
+			l.touch(c)
 		}
-	}
-	if r.bytes > l.quota() {
-		r.single, r.small = true, 0
-	}
-	if r.first != nil && r.bytes >= bulkRead && len(r.first.buf) >= bulkRead {
-		r.bulk, r.small = true, 0
+	case n >= calmSize:
+		r.small = 0
+	default:
+		if r.small++; r.small >= calmAfter && !r.readable {
+			r.bulk = false
+			l.touch(c)
+		}
 	}
 }
 
-// quota is how much one connection may receive in a turn before it gets one
-// receive per turn.
-func (l *loop) quota() int { return 2 * largeBuffer }
+// hadShare reports that c has received its share of the turn.
+func (l *loop) hadShare(c *conn) bool {
+	return c.receive.bytes >= turnShare && c.receive.turn == l.count.Turns
+}
+
+// nextTurn has c looked at again in the next turn, which comes without waiting.
+func (l *loop) nextTurn(c *conn) {
+	if !c.isNext {
+		c.isNext = true
+		l.again = append(l.again, c)
+	}
+}
+
+// receiveAgain goes on with those that had their share of the last turn.
+func (l *loop) receiveAgain() {
+	if len(l.again) == 0 {
+		return
+	}
+	again := l.again
+	l.again, l.spareAgain = l.spareAgain[:0], again
+	for _, c := range again {
+		c.isNext = false
+		if c.phase == phaseOpen {
+			l.receiveReadable(c)
+			l.runReady()
+			l.touch(c)
+		}
+	}
+	clear(again)
+}
+
+// receiveReadable receives from c for whom it is for.
+func (l *loop) receiveReadable(c *conn) {
+	r := &c.receive
+	if !c.isData() {
+		if l.serveReads(c); r.readable && r.first != nil {
+			l.nextTurn(c) // it has had its share of this one
+		}
+		return
+	}
+	for r.readable && r.err == nil && c.phase == phaseOpen && l.wanted(c) != 0 {
+		if l.hadShare(c) {
+			l.nextTurn(c)
+			return
+		}
+		if data := l.receiveScratch(c); len(data) > 0 {
+			l.callHandler(c, callData, data, nil)
+		}
+	}
+	l.touch(c)
+}
+
+// receiveScratch receives into the loop's scratch, which is free again after the
+// next call of a handler.
+func (l *loop) receiveScratch(c *conn) []byte {
+	if l.scratch == nil {
+		l.scratch = make([]byte, scratchSize)
+	}
+	return l.scratch[:l.receiveInto(c, l.scratch)]
+}
+
+// receiveInto receives into p without waiting. 0: there is nothing, or an error,
+// which is noted.
+func (l *loop) receiveInto(c *conn, p []byte) int {
+	r := &c.receive
+	n := recvNow(c.sysfd, p)
+	if n <= 0 {
+		r.readable = false
+		if n != -int32(syscall.EAGAIN) {
+			l.noteFailure(c, n)
+		} else {
+			l.touch(c)
+		}
+		return 0
+	}
+	if int(n) < len(p) { // that was all: poll tells of more
+		r.readable = false
+		l.touch(c)
+	}
+	l.learn(c, int(n))
+	return int(n)
+}
 
 // deliver gives data to those who wait for it, and keeps the rest.
 func (l *loop) deliver(c *conn, data []byte) {
@@ -335,95 +418,50 @@ func (l *loop) deliver(c *conn, data []byte) {
 	r.borrowed = data
 	l.serveReads(c)
 	l.runReady() // they read on
-	if len(r.borrowed) > 0 && c.phase == phaseOpen {
-		l.count.Copied += uint64(len(r.borrowed))
-		if len(r.unread) == 0 {
-			r.unread = slices.Clone(r.borrowed)
-		} else {
-			r.unread = append(r.unread, r.borrowed...)
-		}
+	if c.phase == phaseOpen {
+		l.keep(c, r.borrowed)
 	}
 	r.borrowed = nil
 }
 
-// serveReads ends the calls that there is data for, or an end.
-func (l *loop) serveReads(c *conn) {
-	r := &c.receive
-	for r.first != nil && (len(r.borrowed) > 0 || len(r.unread) > 0 || r.err != nil) {
-		q := c.takeReader()
-		n, err, _ := c.readQueued(q.buf)
-		l.finishRead(q, n, err)
-	}
-}
-
-// readQueued is readNow for the one whose turn it is.
-func (c *conn) readQueued(p []byte) (int, error, bool) {
-	r := &c.receive
-	first, last := r.first, r.last
-	r.first, r.last = nil, nil
-	n, err, ok := c.readNow(p)
-	r.first, r.last = first, last
-	return n, err, ok
-}
-
-// receivedDirect handles what went into the buffer of the first Read.
-func (l *loop) receivedDirect(c *conn, res int32) {
-	r := &c.receive
-	if res <= 0 {
-		l.receiveFailed(c, receiveDirect, res)
+// keep keeps data for a later Read.
+func (l *loop) keep(c *conn, data []byte) {
+	if len(data) == 0 {
 		return
 	}
-	if res >= bulkRead/4 {
-		r.small = 0
-	} else if r.small++; r.small >= calmAfter {
-		r.bulk, r.small = false, 0
+	r := &c.receive
+	l.count.Copied += uint64(len(data))
+	if r.unread == nil {
+		r.unread = l.memory.newUnread()
 	}
-	l.finishRead(c.takeReader(), int(res), nil)
-}
-
-// receivedPoll receives now that there is something.
-func (l *loop) receivedPoll(c *conn, res int32) {
-	if res < 0 {
-		l.receiveFailed(c, receivePoll, res)
-		return
+	r.unread = append(r.unread, data...)
+	if len(r.unread) >= scratchSize && !r.bulk { // nobody reads: leave the rest where it is
+		r.bulk, r.small = true, 0
+		l.touch(c)
 	}
-	if want := l.wanted(c); want != receivePoll {
-		return // perhaps into a buffer that has come meanwhile
-	}
-	if l.scratch == nil {
-		l.scratch = make([]byte, largeBuffer)
-	}
-	n := recvNow(c.sysfd, l.scratch)
-	if n <= 0 {
-		l.receiveFailed(c, receivePoll, n)
-		return
-	}
-	l.learn(c, int(n), false)
-	l.deliver(c, l.scratch[:n])
 }
 
 // receiveFailed handles a receive without data.
-func (l *loop) receiveFailed(c *conn, mode receiveMode, res int32) {
+func (l *loop) receiveFailed(c *conn, res int32) {
+	l.noteFailure(c, res)
+	l.serveReads(c)
+}
+
+// noteFailure notes what a receive ended with, unless it is made again.
+func (l *loop) noteFailure(c *conn, res int32) {
 	r := &c.receive
+	l.touch(c)
 	switch errno := syscall.Errno(-res); {
 	case c.closed.Load():
 		r.err = net.ErrClosed
 	case res == 0:
 		r.err = io.EOF
 	case errno == syscall.EAGAIN: // a duplicate was made non-blocking, and this with it
-		r.polled = r.polled || mode != receivePoll
-	case errno == syscall.ENOBUFS && mode&receiveProvided != 0, errno == syscall.ECANCELED, errno == syscall.EINTR:
-		// It is made again, if it is still wanted.
+		r.polled = true
+	case errno == syscall.ENOBUFS, errno == syscall.ECANCELED, errno == syscall.EINTR:
 	default:
 		r.err = os.NewSyscallError("read", errno)
 	}
-	if r.err == nil && c.deadlines[timerRead].expired() {
-		for r.first != nil {
-			l.finishRead(c.takeReader(), 0, os.ErrDeadlineExceeded)
-		}
-		return
-	}
-	l.serveReads(c)
 }
 
 // recvNow is recv(2) without waiting; its result is that of a request.

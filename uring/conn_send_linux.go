@@ -63,12 +63,13 @@ type pieceMemory struct {
 	chunk   *chunk // the one that is being filled
 	chunks  []*chunk
 	vectors []*vector
+	unread  [][]byte
 }
 
 const (
 	chunkSize = 64 << 10
 	// copyLimit is how large a write may be that is copied to be sent with others.
-	copyLimit = 16 << 10
+	copyLimit = 4 << 10
 	// bufferedLimit is how much a blocking handler may have written that is not
 	// sent yet, without waiting.
 	bufferedLimit = 64 << 10
@@ -111,6 +112,22 @@ func (m *pieceMemory) room(n int) *chunk {
 		m.chunk = &chunk{memory: make([]byte, chunkSize)}
 	}
 	return m.chunk
+}
+
+// newUnread returns empty memory for what is received before it is read.
+func (m *pieceMemory) newUnread() []byte {
+	if n := len(m.unread); n > 0 {
+		b := m.unread[n-1]
+		m.unread = m.unread[:n-1]
+		return b
+	}
+	return nil
+}
+
+func (m *pieceMemory) putUnread(b []byte) {
+	if cap(b) >= smallBuffer && len(m.unread) < sparesKept {
+		m.unread = append(m.unread, b[:0])
+	}
 }
 
 func (m *pieceMemory) newVector() *vector {

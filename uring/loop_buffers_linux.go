@@ -8,74 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bufferPool is the memory that a loop's connections receive into: rings of
-// buffers that the kernel takes from when data comes. Every buffer is given back
-// when what it holds has been handled, at the latest at the end of the turn.
+// bufferPool is the memory that a loop's connections receive small messages into:
+// a ring of buffers that the kernel takes from when data comes. Every buffer is
+// given back when what it holds has been handled, at the end of the turn at the
+// latest.
 //
-// Where the kernel can go on with a buffer that is not full, there is one group of
-// large ones. Elsewhere a receive takes a whole buffer, and there is one group of
-// small ones beside it.
+// Where the kernel can go on with a buffer that is not full they are large, and
+// many messages lie side by side. Elsewhere each receive takes a whole one.
 type bufferPool struct {
-	groups [2]*bufferGroup // by group id; the second is nil where one does
-}
-
-// The two sizes of buffers, and how many there are: at first, and at most. More
-// than what a turn receives does no good: it only spreads over the cache.
-const (
-	smallBuffer, smallBuffers              = 4 << 10, 256
-	largeBuffer, fewLargeBuffers, maxLarge = 64 << 10, 4, 64
-)
-
-// The groups by what they are for.
-const (
-	groupMain  = 0
-	groupLarge = 1
-)
-
-// newBufferPool returns nil where the kernel has no buffer rings, or no memory
-// for them.
-func newBufferPool(r *ring, used Features) *bufferPool {
-	if !used.Has(FeatureBufferRing) {
-		return nil
-	}
-	var p bufferPool
-	if used.Has(FeatureBufferRingInc) {
-		p.groups[groupMain] = newBufferGroup(r, groupMain, largeBuffer, fewLargeBuffers, maxLarge, pbufRingInc)
-	}
-	if p.groups[groupMain] == nil {
-		p.groups[groupMain] = newBufferGroup(r, groupMain, smallBuffer, smallBuffers, smallBuffers, 0)
-		if p.groups[groupMain] == nil {
-			return nil
-		}
-		p.groups[groupLarge] = newBufferGroup(r, groupLarge, largeBuffer, fewLargeBuffers, maxLarge, 0)
-	}
-	return &p
-}
-
-// hasLarge reports that large receives have a group of their own.
-func (p *bufferPool) hasLarge() bool { return p.groups[groupLarge] != nil }
-
-// publish lets the kernel have what was given back.
-func (p *bufferPool) publish() {
-	for _, g := range p.groups {
-		if g != nil {
-			g.publish()
-		}
-	}
-}
-
-// free releases the memory. The ring is closed.
-func (p *bufferPool) free() {
-	for _, g := range p.groups {
-		if g != nil {
-			_ = unix.Munmap(g.ring)
-			_ = unix.Munmap(g.memory)
-		}
-	}
-}
-
-// bufferGroup is one ring of buffers of one size.
-type bufferGroup struct {
 	ring    []byte
 	entries []bufferEntry
 	memory  []byte
@@ -85,6 +25,13 @@ type bufferGroup struct {
 	buffers         int      // how many there are, of as many as there are entries
 	filled          []uint32 // of each buffer: how much the kernel has used
 }
+
+// How many buffers there are: at first, and at most. More than what a turn
+// receives does no good: it only spreads over the cache.
+const (
+	largeBuffer, fewBuffers, mostLarge = 64 << 10, 4, 64
+	smallBuffer, mostSmall             = 4 << 10, 256
+)
 
 // bufferEntry is struct io_uring_buf. The last field of the first entry is the
 // ring's tail.
@@ -100,26 +47,48 @@ const (
 	cqeBufferShift = 16
 )
 
-func newBufferGroup(r *ring, id uint16, size uint32, buffers, most int, flags uint16) *bufferGroup {
-	g := &bufferGroup{size: size, filled: make([]uint32, most)}
+// newBufferPool returns nil where the kernel has no buffer rings, or no memory for
+// them.
+func newBufferPool(r *ring, used Features) *bufferPool {
+	if used.Has(FeatureBufferRing | FeatureBufferRingInc) {
+		if p := makeBufferPool(r, largeBuffer, mostLarge, pbufRingInc); p != nil {
+			p.grow(fewBuffers)
+			return p
+		}
+	}
+	if !used.Has(FeatureBufferRing) {
+		return nil
+	}
+	p := makeBufferPool(r, smallBuffer, mostSmall, 0)
+	if p != nil {
+		p.grow(mostSmall)
+	}
+	return p
+}
+
+func makeBufferPool(r *ring, size uint32, most int, flags uint16) *bufferPool {
+	p := &bufferPool{size: size, filled: make([]uint32, most)}
 	var err error
-	if g.ring, err = mapMemory(most * int(unsafe.Sizeof(bufferEntry{}))); err != nil {
+	if p.ring, err = mapMemory(most * int(unsafe.Sizeof(bufferEntry{}))); err != nil {
 		return nil
 	}
-	if g.memory, err = mapMemory(most * int(size)); err != nil {
-		_ = unix.Munmap(g.ring)
+	if p.memory, err = mapMemory(most * int(size)); err != nil {
+		_ = unix.Munmap(p.ring)
 		return nil
 	}
-	g.entries = unsafe.Slice((*bufferEntry)(unsafe.Pointer(unsafe.SliceData(g.ring))), most)
-	reg := &bufReg{ringAddr: address(g.ring), ringEntries: uint32(most), bgid: id, flags: flags}
+	p.entries = unsafe.Slice((*bufferEntry)(unsafe.Pointer(unsafe.SliceData(p.ring))), most)
+	reg := &bufReg{ringAddr: address(p.ring), ringEntries: uint32(most), flags: flags}
 	if errno := r.register(registerPbufRing, unsafe.Pointer(reg), 1); errno != 0 {
-		_ = unix.Munmap(g.ring)
-		_ = unix.Munmap(g.memory)
+		p.free()
 		return nil
 	}
-	g.grow(buffers)
-	g.publish()
-	return g
+	return p
+}
+
+// free releases the memory. The ring is closed, or never knew of it.
+func (p *bufferPool) free() {
+	_ = unix.Munmap(p.ring)
+	_ = unix.Munmap(p.memory)
 }
 
 // mapMemory maps memory that a forked child does not get, and that costs nothing
@@ -134,45 +103,43 @@ func mapMemory(size int) ([]byte, error) {
 	return mem, nil
 }
 
-// grow adds up to n buffers.
-func (g *bufferGroup) grow(n int) {
-	for ; n > 0 && g.buffers < len(g.entries); n-- {
-		g.add(uint16(g.buffers))
-		g.buffers++
+// grow adds up to n buffers, which the kernel sees after publish.
+func (p *bufferPool) grow(n int) {
+	for ; n > 0 && p.buffers < len(p.entries); n-- {
+		p.add(uint16(p.buffers))
+		p.buffers++
 	}
 }
 
 // add puts a buffer at the end of the ring, where the kernel will see it after
 // publish.
-func (g *bufferGroup) add(bid uint16) {
-	e := &g.entries[int(g.tail)&(len(g.entries)-1)]
-	e.addr, e.len, e.bid = address(g.memory[int(bid)*int(g.size):]), g.size, bid
-	g.filled[bid] = 0
-	g.tail++
+func (p *bufferPool) add(bid uint16) {
+	e := &p.entries[int(p.tail)&(len(p.entries)-1)]
+	e.addr, e.len, e.bid = address(p.memory[int(bid)*int(p.size):]), p.size, bid
+	p.filled[bid] = 0
+	p.tail++
 }
 
-func (g *bufferGroup) publish() {
-	if g.published == g.tail {
+func (p *bufferPool) publish() {
+	if p.published == p.tail {
 		return
 	}
-	g.published = g.tail
+	p.published = p.tail
 	// The tail is 16 bits wide, at offset 14 of the first entry, next to its bid.
 	// It is published with that, for want of a 16-bit store: bid does not change
 	// meanwhile, since nobody else writes it.
-	first := (*uint32)(unsafe.Pointer(&g.entries[0].bid))
+	first := (*uint32)(unsafe.Pointer(&p.entries[0].bid))
 	word := (*[2]uint16)(unsafe.Pointer(first))
-	value := [2]uint16{word[0], g.tail}
+	value := [2]uint16{word[0], p.tail}
 	atomic.StoreUint32(first, *(*uint32)(unsafe.Pointer(&value)))
 }
 
 // received returns what a completion has put into its buffer, and whether the
 // buffer is to be given back (add) when that has been handled.
-func (g *bufferGroup) received(e cqe) (data []byte, bid uint16, done bool) {
+func (p *bufferPool) received(e cqe) (data []byte, bid uint16, done bool) {
 	bid = uint16(e.flags >> cqeBufferShift)
-	start := bid2offset(bid, g.size) + int(g.filled[bid])
+	start := int(bid)*int(p.size) + int(p.filled[bid])
 	n := max(int(e.res), 0)
-	g.filled[bid] += uint32(n)
-	return g.memory[start : start+n : start+n], bid, e.flags&cqeBufferMore == 0
+	p.filled[bid] += uint32(n)
+	return p.memory[start : start+n : start+n], bid, e.flags&cqeBufferMore == 0
 }
-
-func bid2offset(bid uint16, size uint32) int { return int(bid) * int(size) }

@@ -44,6 +44,7 @@ type loop struct {
 	firstReady, lastReady *coroutine
 	idle                  []*coroutine
 	touched               []*conn // to be looked at before the turn ends
+	again, spareAgain     []*conn // to go on receiving in the next turn
 	quiet                 []*conn // whose send posts no completion if it succeeds
 
 	batch          [256]cqe // completions taken from the queue
@@ -206,6 +207,7 @@ func (l *loop) turn() {
 	l.handleBatch() // what a handler that ended the goroutine left
 	l.takeMail()
 	l.timers.fire(l)
+	l.receiveAgain()
 	l.runReady()
 	l.settle()
 	if l.over {
@@ -285,7 +287,7 @@ func (l *loop) held() bool { return l.ring.flags()&(sqCQOverflow|sqTaskrun) != 0
 func (l *loop) prepareToWait() bool {
 	m := &l.mail
 	m.sleeping.Store(true)
-	if m.there.Load() || l.mailLeft != nil || l.firstReady != nil || len(l.touched) > 0 {
+	if m.there.Load() || l.mailLeft != nil || l.firstReady != nil || len(l.touched)+len(l.again) > 0 {
 		m.sleeping.Store(false)
 		return false
 	}
