@@ -53,10 +53,10 @@ const (
 	// calmAfter is how many receives of less than calmSize end that.
 	calmAfter, calmSize = 4, 4 << 10
 	// turnShare is how much one connection may receive by recv(2) in a turn.
-	turnShare = 128 << 10
+	turnShare = 256 << 10
 	// scratchSize is how much is received at once for those who do not say where
 	// to.
-	scratchSize = 64 << 10
+	scratchSize = 256 << 10
 )
 
 // Read is for blocking handlers, and for goroutines on their connections.

@@ -304,9 +304,11 @@ func (l *loop) wait(submit uint32) {
 	}
 	if l.ring.ready() == 0 && !l.spinner.spin(l) {
 		l.sleep(submit)
+	} else if l.held() {
+		l.enterOnce(0, 0, enterGetEvents)
 	}
 	l.mail.sleeping.Store(false)
-	l.spinner.waited(clock() - began)
+	l.spinner.waited(clock()-began, int64(l.set.config.BusyPoll))
 	l.beginTurn()
 }
 
