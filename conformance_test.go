@@ -18,6 +18,17 @@ func TestConformance(t *testing.T) {
 	eachRow(t, conformance.Run)
 }
 
+// TestServe runs the suite over connections that come through Serve, and the
+// cases of Serve itself, e.g. -run 'TestServe/serve-net$/tcp4/Broadcast'.
+func TestServe(t *testing.T) {
+	eachServeRow(t, conformance.Run)
+}
+
+// TestServeNetTest is TestNetTest over connections that come through Serve.
+func TestServeNetTest(t *testing.T) {
+	eachServeRow(t, conformance.NetTest)
+}
+
 // TestNetTest runs the suite that package net's own connections must pass.
 func TestNetTest(t *testing.T) {
 	eachRow(t, conformance.NetTest)
@@ -30,6 +41,12 @@ func TestDescriptorsRunOut(t *testing.T) {
 
 func eachRow(t *testing.T, f func(*testing.T, conformance.Row)) {
 	for _, row := range conformance.Rows() {
+		t.Run(row.Name, func(t *testing.T) { f(t, row) })
+	}
+}
+
+func eachServeRow(t *testing.T, f func(*testing.T, conformance.Row)) {
+	for _, row := range conformance.ServeRows() {
 		t.Run(row.Name, func(t *testing.T) { f(t, row) })
 	}
 }

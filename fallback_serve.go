@@ -74,7 +74,7 @@ func (b *netBackend) serve(ctx context.Context, l *accept.Listener, h Handler) e
 		s.add(f)
 		b.run(f, s.remove)
 	})
-	s.drain(b.drain)
+	s.drain(b)
 	if b.isClosed() {
 		return net.ErrClosed
 	}
@@ -97,8 +97,8 @@ func (s *netServing) remove(f *fd.FD) {
 }
 
 // drain ends the receiving halves, then the connections, and waits for the
-// handlers.
-func (s *netServing) drain(limit time.Duration) {
+// handlers. When the backend is closed, the connections are.
+func (s *netServing) drain(b *netBackend) {
 	s.mu.Lock()
 	s.draining = true
 	left := make([]*fd.FD, 0, len(s.conns))
@@ -109,11 +109,11 @@ func (s *netServing) drain(limit time.Duration) {
 	if len(left) == 0 {
 		return
 	}
-	for _, f := range left {
-		_ = f.CloseRead()
-	}
-	if limit > 0 {
-		t := time.NewTimer(limit)
+	if !b.isClosed() {
+		for _, f := range left {
+			_ = f.CloseRead()
+		}
+		t := time.NewTimer(b.drain)
 		defer t.Stop()
 		select {
 		case <-s.over:

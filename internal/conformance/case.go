@@ -17,19 +17,25 @@ type Case struct {
 	TCP, Unix bool
 	// Linux cases state what only that kernel does.
 	Linux bool
+	// Accepted cases are about Accept, and not for rows that serve.
+	Accepted bool
 }
 
-// Cases returns the whole suite.
-func Cases() []Case {
-	return slices.Concat(octezCases, endCases, halfCases, closeCases, deadlineCases, connectCases,
-		listenCases, acceptCases, dataCases, concurrencyCases, eventCases, optionCases, allocCases, backendCases)
+// Cases returns the whole suite for a row.
+func Cases(r Row) []Case {
+	connections := slices.Concat(octezCases, endCases, halfCases, closeCases, deadlineCases,
+		dataCases, concurrencyCases, eventCases, optionCases, allocCases, backendCases)
+	if r.Served {
+		return slices.Concat(connections, serveCases, dataHandlerCases, handlerCases, drainCases, broadcastCases)
+	}
+	return slices.Concat(connections, connectCases, listenCases, acceptCases)
 }
 
 // Run runs the suite over one row.
 func Run(t *testing.T, r Row) {
 	for _, network := range Networks() {
 		t.Run(network, func(t *testing.T) {
-			for _, c := range Cases() {
+			for _, c := range Cases(r) {
 				if c.on(r, network) {
 					t.Run(c.Name, func(t *testing.T) {
 						c.Run(t, &Env{Row: r, Network: network, Backend: r.Open(t)})
@@ -42,5 +48,5 @@ func Run(t *testing.T, r Row) {
 
 func (c Case) on(r Row, network string) bool {
 	tcp := strings.HasPrefix(network, "tcp")
-	return !(r.Core && !c.Core || c.TCP && !tcp || c.Unix && tcp || c.Linux && runtime.GOOS != "linux")
+	return !(r.Core && !c.Core || r.Served && c.Accepted || c.TCP && !tcp || c.Unix && tcp || c.Linux && runtime.GOOS != "linux")
 }

@@ -243,13 +243,15 @@ var backendCases = []Case{
 		parked(t, "fd.(*FD).Read", 1)
 		parked(t, "fd.(*FD).Write", 1)
 		parked(t, "accept.(*Listener).Accept", 1)
-		if err := b.Close(); err != nil {
-			t.Fatalf("Backend.Close: %v", err)
-		}
+		closing := async(b.Close)
 		wantErr(t, "Read", await(t, reading, "the end of Read").err, "read", fd.ClosedLocally, net.ErrClosed)
 		wantErr(t, "Write", await(t, writing, "the end of Write").err, "write", fd.ClosedLocally, net.ErrClosed)
 		if err := await(t, accepting, "the end of Accept"); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("Accept: %v, want net.ErrClosed", err)
+		}
+		own.serves.release() // Close waits for handlers
+		if err := await(t, closing, "the end of Backend.Close"); err != nil {
+			t.Fatalf("Backend.Close: %v", err)
 		}
 		// What comes after is refused, and nothing crashes.
 		if err := b.Socket().Connect(t.Context(), l.Addr()); !errors.Is(err, net.ErrClosed) {

@@ -135,7 +135,7 @@ var endCases = []Case{
 			readErr(t, ours, fd.Lost, syscall.ECONNRESET, net.ErrClosed)
 		})
 	}},
-	{Name: "ResetBeforeAccept", TCP: true, Linux: true, Core: true, Run: resetBeforeAccept},
+	{Name: "ResetBeforeAccept", TCP: true, Linux: true, Core: true, Accepted: true, Run: resetBeforeAccept},
 }
 
 // wantPeerClosed checks the second view of an end.

@@ -28,6 +28,8 @@ type Env struct {
 	Row     Row
 	Network string
 	Backend *ringfd.Backend
+
+	serves holder // of a row whose connections come through Serve
 }
 
 // With returns an Env on another backend of the same row.
@@ -76,9 +78,15 @@ func (e *Env) Listen(t testing.TB, config accept.Config) *accept.Listener {
 	return l
 }
 
-// Accept accepts one connection; it is closed at the end of the test.
+// Accept accepts one connection; it is closed at the end of the test. On a row
+// that serves it comes through Serve.
 func (e *Env) Accept(t testing.TB, l *accept.Listener) *fd.FD {
 	t.Helper()
+	if e.Row.Served {
+		f := await(t, e.serves.accepted(t, e.Backend, l), "a connection")
+		t.Cleanup(func() { _ = f.Close() })
+		return f
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	f, addr, err := l.Accept(ctx)
@@ -92,13 +100,17 @@ func (e *Env) Accept(t testing.TB, l *accept.Listener) *fd.FD {
 	return f
 }
 
-// Dial connects through the backend; it is closed at the end of the test.
+// Dial connects through the backend; it is closed at the end of the test. On a
+// row that serves it is DialServe.
 func (e *Env) Dial(t testing.TB, addr net.Addr) *fd.FD {
 	t.Helper()
-	f := e.Backend.Socket()
-	t.Cleanup(func() { _ = f.Close() })
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	if e.Row.Served {
+		return e.serves.dial(t, ctx, e.Backend, addr)
+	}
+	f := e.Backend.Socket()
+	t.Cleanup(func() { _ = f.Close() })
 	if err := f.Connect(ctx, addr); err != nil {
 		t.Fatalf("Connect: %v", err)
 	}

@@ -27,6 +27,10 @@ func NetTest(t *testing.T, r Row) {
 }
 
 func (e *Env) pipe(t *testing.T) (c1, c2 net.Conn, stop func(), err error) {
+	if e.Row.Served { // the connections of a Serve do not outlive its listener
+		client, server := e.Pair(t)
+		return client.Conn(), server.Conn(), func() { _, _ = client.Close(), server.Close() }, nil
+	}
 	l, err := e.Backend.Listen(context.Background(), e.Network, e.Address(t), accept.Config{})
 	if err != nil {
 		return nil, nil, nil, err

@@ -19,6 +19,8 @@ type Row struct {
 	Options ringfd.Options
 	// Core rows differ so little from another that the core cases suffice.
 	Core bool
+	// Served rows have a handler for every connection.
+	Served bool
 }
 
 // Rows returns every row: net, io_uring with all features, with none, with
@@ -41,6 +43,29 @@ func Rows() []Row {
 	for _, f := range uring.FeatureTable {
 		if f.Used {
 			rows = append(rows, ring("io_uring-without-"+f.Name, true, f.Bit))
+		}
+	}
+	return rows
+}
+
+// ServeRows returns the rows whose connections come through Serve and DialServe:
+// net, io_uring with all features, with none, and without each one that matters
+// to loops.
+func ServeRows() []Row {
+	ring := func(name string, core bool, without uring.Features) Row {
+		return Row{Name: name, Core: core, Served: true, Options: ringfd.Options{Backend: ringfd.IOUring, Without: without}}
+	}
+	rows := []Row{
+		{Name: "serve-net", Served: true, Options: ringfd.Options{Backend: ringfd.Net}},
+		ring("serve-io_uring", false, 0),
+		ring("serve-io_uring-bare", false, uring.AllFeatures),
+	}
+	const ofLoops = uring.FeatureMultishotRecv | uring.FeatureBufferRing | uring.FeatureBufferRingInc |
+		uring.FeatureDeferTaskrun | uring.FeatureSingleIssuer | uring.FeatureSkipSuccess |
+		uring.FeatureExtArg | uring.FeatureMultishotAccept
+	for _, f := range uring.FeatureTable {
+		if ofLoops.Has(f.Bit) {
+			rows = append(rows, ring("serve-io_uring-without-"+f.Name, true, f.Bit))
 		}
 	}
 	return rows
