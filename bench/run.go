@@ -206,7 +206,9 @@ func (r *runner) targetsOf(cell Cell) []Target {
 }
 
 // known are the targets that a cell may leave out.
-var known = []string{IOUring, Net, Gnet, Netpoll, CEpoll, CIOUring, GoNet}
+var known = []string{
+	IOUring, IOUringBlocking, IOUringData, Net, NetBlocking, NetData, Gnet, Netpoll, CEpoll, CIOUring, GoNet,
+}
 
 // pair runs a round of every target of a cell. The pairs of a cell are spread
 // over the whole run, so that all cells meet the same moods of the machine.

@@ -14,13 +14,18 @@ import (
 
 // The targets: what can be measured.
 const (
-	IOUring  = string(ringfd.IOUring)
-	Net      = string(ringfd.Net)
-	GoNet    = server.GoNet
-	Gnet     = "gnet"
-	Netpoll  = "netpoll"
-	CEpoll   = "c-epoll"
-	CIOUring = "c-io_uring"
+	IOUring = string(ringfd.IOUring)
+	Net     = string(ringfd.Net)
+	GoNet   = server.GoNet
+	// Those that serve by Backend.Serve.
+	IOUringBlocking = IOUring + "-" + string(server.Blocking)
+	IOUringData     = IOUring + "-" + string(server.Data)
+	NetBlocking     = Net + "-" + string(server.Blocking)
+	NetData         = Net + "-" + string(server.Data)
+	Gnet            = "gnet"
+	Netpoll         = "netpoll"
+	CEpoll          = "c-epoll"
+	CIOUring        = "c-io_uring"
 )
 
 // The programs of the targets that are not in this module. They stand beside
@@ -55,7 +60,11 @@ func Targets(dir string) []Target {
 	}
 	return []Target{
 		{Name: IOUring, Server: IOUring, About: "ringfd on io_uring, a goroutine for each connection"},
-		{Name: Net, Server: Net, About: "ringfd on Go's net"},
+		{Name: IOUringBlocking, Server: IOUringBlocking, About: "ringfd's Serve on io_uring, blocking handlers: a coroutine for each connection"},
+		{Name: IOUringData, Server: IOUringData, About: "ringfd's Serve on io_uring, data handlers"},
+		{Name: Net, Server: Net, About: "ringfd on Go's net, a goroutine for each connection"},
+		{Name: NetBlocking, Server: NetBlocking, About: "ringfd's Serve on Go's net, blocking handlers"},
+		{Name: NetData, Server: NetData, About: "ringfd's Serve on Go's net, data handlers"},
 		{Name: Gnet, Server: Gnet, About: "gnet v2", Command: program(peersProgram)},
 		{Name: Netpoll, Server: Netpoll, About: "cloudwego/netpoll", Command: program(peersProgram)},
 		{Name: CEpoll, Server: CEpoll, About: "a floor: epoll in C", Command: program(epollProgram)},

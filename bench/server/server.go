@@ -11,21 +11,33 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ringfd/ringfd"
 	"github.com/ringfd/ringfd/accept"
 	"github.com/ringfd/ringfd/bench/control"
 	"github.com/ringfd/ringfd/fd"
 )
 
-// Server serves connections, a goroutine for each, and counts.
+// Server serves connections, and counts: with Serve and ServeNet by a goroutine
+// for each, with Handler as Backend.Serve does.
 type Server struct {
 	spec     Spec
-	handlers sync.WaitGroup
-	// members are the live connections, for Fanout: a new slice for each change.
-	members atomic.Pointer[[]connection]
+	handlers sync.WaitGroup // of Serve and ServeNet
+	// members are the live connections, for Fanout: a new list for each change.
+	members atomic.Pointer[members]
+	// backend, if not nil, broadcasts.
+	backend *ringfd.Backend
+	// requests are of the connections of data handlers that are in the midst of
+	// one, or may be.
+	requests fd.Table[*request]
 
 	mu    sync.Mutex
 	live  map[connection]struct{}
 	ended control.Totals // of the connections that ended
+	// gone are those that ended in Fanout: what was written to them is counted by
+	// whom they got it from, which may be later.
+	gone []connection
+	// drained, if not nil, is closed when none is live.
+	drained chan struct{}
 }
 
 // connection is an *fd.FD or a net.Conn, with its counters.
@@ -37,7 +49,7 @@ type connection interface {
 // New returns a server that does what spec says.
 func New(spec Spec) *Server {
 	s := &Server{spec: spec, live: make(map[connection]struct{})}
-	s.members.Store(new([]connection))
+	s.members.Store(new(members))
 	s.ended.Ends = make(map[string]uint64)
 	s.ended.AcceptErrors = make(map[string]uint64)
 	return s
@@ -94,16 +106,20 @@ func (s *Server) ServeNet(ctx context.Context, l net.Listener) error {
 }
 
 func (s *Server) start(c connection) {
-	s.mu.Lock()
-	s.live[c] = struct{}{}
-	s.ended.Accepted++
-	s.listMembers()
-	s.mu.Unlock()
+	s.beginning(c)
 	s.handlers.Go(func() {
 		err := s.serve(c)
 		_ = c.Close()
 		s.ending(c, reasonOf(err))
 	})
+}
+
+func (s *Server) beginning(c connection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live[c] = struct{}{}
+	s.ended.Accepted++
+	s.listMembers()
 }
 
 func (s *Server) ending(c connection, reason string) {
@@ -112,9 +128,23 @@ func (s *Server) ending(c connection, reason string) {
 	defer s.mu.Unlock()
 	delete(s.live, c)
 	s.listMembers()
-	s.ended.Read += read
-	s.ended.Written += written
+	if s.spec.Service == control.Fanout {
+		s.gone = append(s.gone, c)
+	} else {
+		s.ended.Read += read
+		s.ended.Written += written
+	}
 	s.ended.Ends[reason]++
+	if len(s.live) == 0 && s.drained != nil {
+		close(s.drained)
+		s.drained = nil
+	}
+}
+
+// members are connections to write to, or, for a broadcast, their FDs.
+type members struct {
+	all []connection
+	fds []*fd.FD
 }
 
 // listMembers makes the list anew; only Fanout needs it.
@@ -122,11 +152,15 @@ func (s *Server) listMembers() {
 	if s.spec.Service != control.Fanout {
 		return
 	}
-	list := make([]connection, 0, len(s.live))
+	m := new(members)
 	for c := range s.live {
-		list = append(list, c)
+		if f, ok := c.(fdConnection); ok && s.backend != nil {
+			m.fds = append(m.fds, f.FD)
+		} else {
+			m.all = append(m.all, c)
+		}
 	}
-	s.members.Store(&list)
+	s.members.Store(m)
 }
 
 func (s *Server) acceptFailed(class string) {
@@ -153,10 +187,16 @@ func (s *Server) end(l io.Closer) error {
 
 // Drain waits until every connection was ended by its peer, at most for limit.
 func (s *Server) Drain(limit time.Duration) {
-	done := make(chan struct{})
-	go func() { s.handlers.Wait(); close(done) }()
+	s.mu.Lock()
+	drained := make(chan struct{})
+	if len(s.live) == 0 {
+		close(drained)
+	} else {
+		s.drained = drained
+	}
+	s.mu.Unlock()
 	select {
-	case <-done:
+	case <-drained:
 	case <-time.After(limit):
 	}
 }
@@ -170,10 +210,16 @@ func (s *Server) Totals() control.Totals {
 	t := s.ended
 	t.Ends, t.AcceptErrors = maps.Clone(t.Ends), maps.Clone(t.AcceptErrors)
 	t.Live = uint64(len(s.live))
-	for c := range s.live {
+	add := func(c connection) {
 		read, written := c.counts()
 		t.Read += read
 		t.Written += written
+	}
+	for c := range s.live {
+		add(c)
+	}
+	for _, c := range s.gone {
+		add(c)
 	}
 	return t
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"io"
 
 	"github.com/ringfd/ringfd/bench/control"
@@ -40,28 +41,16 @@ func (s *Server) echo(c connection) error {
 	}
 }
 
-// exchange counts bytes to tell requests apart, and keeps of each its stamp.
+// exchange answers every request that it reads.
 func (s *Server) exchange(c connection) error {
-	buffer, reply := make([]byte, s.spec.Buffer), make([]byte, s.spec.Reply)
-	have := 0 // bytes of the request that is coming in
+	buffer, r := make([]byte, s.spec.Buffer), s.newRequest()
 	for {
 		n, err := c.Read(buffer)
 		if err != nil {
 			return err
 		}
-		for in := buffer[:n]; len(in) > 0; {
-			part := in[:min(len(in), s.spec.Request-have)]
-			if have < control.StampSize {
-				copy(reply[have:control.StampSize], part)
-			}
-			in = in[len(part):]
-			if have += len(part); have < s.spec.Request {
-				break
-			}
-			have = 0
-			if _, err := c.Write(reply); err != nil {
-				return err
-			}
+		if err := r.exchange(c, buffer[:n]); err != nil {
+			return err
 		}
 	}
 }
@@ -72,10 +61,61 @@ func (s *Server) fanout(c connection) error {
 		if _, err := io.ReadFull(c, message); err != nil {
 			return err
 		}
-		for _, member := range *s.members.Load() {
-			// Whom the message does not reach has ended, which is for its own
-			// handler to say.
-			_, _ = member.Write(message)
+		s.tellAll(message)
+	}
+}
+
+// tellAll writes message to all members. Whom it does not reach has ended, which
+// is for its own handler to say.
+func (s *Server) tellAll(message []byte) {
+	m := s.members.Load()
+	if s.backend != nil {
+		_ = s.backend.Broadcast(context.Background(), m.fds, message)
+	}
+	for _, member := range m.all {
+		_, _ = member.Write(message)
+	}
+}
+
+// request is one that is coming in.
+type request struct {
+	size int // in bytes
+	have int // of them
+	// text is the reply in Exchange, which begins as the request does, and in
+	// Fanout the message itself.
+	text []byte
+}
+
+func (s *Server) newRequest() *request {
+	size := s.spec.Request
+	if s.spec.Service == control.Exchange {
+		size = s.spec.Reply
+	}
+	return &request{size: s.spec.Request, text: make([]byte, size)}
+}
+
+// take counts a part of in as the request's, and returns the rest. It reports
+// whether the request is complete, and then begins the next.
+func (r *request) take(in []byte, keep int) (rest []byte, complete bool) {
+	part := in[:min(len(in), r.size-r.have)]
+	if r.have < keep {
+		copy(r.text[r.have:keep], part)
+	}
+	if r.have += len(part); r.have == r.size {
+		r.have, complete = 0, true
+	}
+	return in[len(part):], complete
+}
+
+// exchange counts bytes to tell requests apart, and keeps of each its stamp.
+func (r *request) exchange(w io.Writer, in []byte) error {
+	for len(in) > 0 {
+		var complete bool
+		if in, complete = r.take(in, control.StampSize); complete {
+			if _, err := w.Write(r.text); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
