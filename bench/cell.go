@@ -39,7 +39,7 @@ type Cell struct {
 	// the working set does not fit the cache that neighbours leave.
 	// 0 is 1.
 	Weight int `json:"weight,omitempty"`
-	// Goals are what the first target is to reach.
+	// Goals are what targets are to reach.
 	Goals []Goal `json:"goals,omitempty"`
 }
 
@@ -52,14 +52,50 @@ func (c Cell) Traffic() Cell {
 
 func (c Cell) weight() int { return max(1, c.Weight) }
 
-// Goal bounds the median ratio of a metric, of the first target to the baseline.
+// Goal bounds the median ratio of a metric, of one target to another; or the
+// median itself.
 type Goal struct {
-	Metric Metric  `json:"metric"`
-	AtMost float64 `json:"at_most"`
+	Metric Metric `json:"metric"`
+	// Target is whose goal it is; "" is the first.
+	Target string `json:"target,omitempty"`
+	// Against is with whom Target is compared; "" is the baseline.
+	Against string `json:"against,omitempty"`
+	// Itself bounds the metric, in its own unit, and not a ratio.
+	Itself bool `json:"itself,omitempty"`
+	// AtLeast is the bound where more is better, AtMost everywhere else.
+	AtMost  float64 `json:"at_most"`
+	AtLeast float64 `json:"at_least,omitempty"`
 }
 
-// String is "p99 ≤ 1.00".
-func (g Goal) String() string { return fmt.Sprintf("%s ≤ %.2f", g.Metric, g.AtMost) }
+// String is "io_uring-data: server CPU/msg ≤ 1.05 × c-io_uring".
+func (g Goal) String() string { return g.Text(string(g.Metric)) }
+
+// Text is String with another name of the metric.
+func (g Goal) Text(metric string) string {
+	bound, sign := g.AtMost, "≤"
+	if g.AtLeast > 0 {
+		bound, sign = g.AtLeast, "≥"
+	}
+	text := fmt.Sprintf("%s %s %.2f", metric, sign, bound)
+	if g.Itself {
+		text = fmt.Sprintf("%s %s %s", metric, sign, g.Metric.Text(bound))
+	}
+	if g.Target != "" {
+		text = g.Target + ": " + text
+	}
+	if g.Against != "" {
+		text += " × " + g.Against
+	}
+	return text
+}
+
+// reached reports whether a value meets the bound.
+func (g Goal) reached(value float64) bool {
+	if g.AtLeast > 0 {
+		return value >= g.AtLeast
+	}
+	return value <= g.AtMost
+}
 
 // seed is of the random choices in every cell: the same for every target.
 const seed = 2026

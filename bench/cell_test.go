@@ -60,6 +60,22 @@ func TestFullHoldsHeadline(t *testing.T) {
 	}
 }
 
+func ExampleGoal_String() {
+	for _, g := range []Goal{
+		{Metric: MetricP99, AtMost: 1},
+		{Metric: MetricCPU, Target: IOUringData, Against: CIOUring, AtMost: 1.05},
+		{Metric: MetricThroughput, Target: IOUringData, AtLeast: 3},
+		{Metric: MetricUserPerConn, Itself: true, AtMost: 700},
+	} {
+		fmt.Println(g)
+	}
+	// Output:
+	// p99 ≤ 1.00
+	// io_uring-data: server CPU/msg ≤ 1.05 × c-io_uring
+	// io_uring-data: throughput ≥ 3.00
+	// user memory/idle conn ≤ 700 B
+}
+
 func ExampleCell_String() {
 	for _, c := range []Cell{echo(64, 1), overUnix(pipelined(64, 16, 8)), open(unpinned(echo(1<<20, 4)), 0.5), upload(8), churn(64), fanout(1<<10, 1000), idle(10)} {
 		fmt.Println(c.Name+":", c)

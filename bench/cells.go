@@ -17,11 +17,11 @@ var oursAndBase = []string{IOUring, Net, GoNet}
 // take about two minutes.
 func Headline() []Cell {
 	goals := func(cpu, p99 float64) []Goal {
-		return []Goal{{MetricCPU, cpu}, {MetricP99, p99}}
+		return []Goal{{Metric: MetricCPU, AtMost: cpu}, {Metric: MetricP99, AtMost: p99}}
 	}
 	one := only(goals(1.00, 1.10), echo(64, 1))
 	two := only(goals(0.88, 1.00), unpinned(echo(64, 64)))
-	busy := only([]Goal{{MetricP50, 0.50}}, echo(64, 1))
+	busy := only([]Goal{{Metric: MetricP50, AtMost: 0.50}}, echo(64, 1))
 	busy.Name, busy.BusyPoll = busy.Name+"-busypoll", 50*time.Microsecond
 	busy.Targets = []string{IOUring, GoNet}
 	thousand := with(goals(0.92, 1.00), echo(64, 1000))

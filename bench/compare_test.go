@@ -191,7 +191,7 @@ func TestCompareWarnings(t *testing.T) {
 
 func TestCompareCells(t *testing.T) {
 	before, after := both(1, normal), both(2, normal)
-	after.Cells[0].Cell.Goals = []Goal{{MetricCPU, 0.5}} // goals do not change the work
+	after.Cells[0].Cell.Goals = []Goal{{Metric: MetricCPU, AtMost: 0.5}} // goals do not change the work
 	if got := compared(t, before, after); len(got.Skipped) != 0 {
 		t.Errorf("skipped %v", got.Skipped)
 	}

@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"cmp"
 	"encoding/json"
+	"fmt"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -61,6 +63,8 @@ type CellReport struct {
 	// Summaries and Comparisons are made from the rounds.
 	Summaries   []Summary    `json:"summaries"`
 	Comparisons []Comparison `json:"comparisons"`
+	// Verdicts are on the goals whose targets ran.
+	Verdicts []Verdict `json:"verdicts,omitempty"`
 }
 
 // Round is one timed round of one target.
@@ -122,15 +126,22 @@ type Comparison struct {
 	Target  string           `json:"target"`
 	Against string           `json:"against"`
 	Ratios  map[Metric]Ratio `json:"ratios"`
-	// Verdicts are on the goals, of the first target against the baseline.
-	Verdicts []Verdict `json:"verdicts,omitempty"`
 }
 
 // Verdict says whether a goal was reached.
 type Verdict struct {
-	Goal    Goal    `json:"goal"`
-	Ratio   float64 `json:"ratio"`
+	Goal Goal `json:"goal"`
+	// Value is the median of what the goal bounds: a ratio, or the metric itself.
+	Value   float64 `json:"value"`
 	Reached bool    `json:"reached"`
+}
+
+// Text writes the value as the goal writes its bound, but finer.
+func (v Verdict) Text() string {
+	if v.Goal.Itself {
+		return v.Goal.Metric.Text(v.Value)
+	}
+	return fmt.Sprintf("%.3f", v.Value)
 }
 
 // saturation is the share of a CPU from which a generator of one thread counts
@@ -160,7 +171,7 @@ func (r *Report) Disturbed() (others Spread, disturbed bool) {
 // summarize makes Summaries, and Comparisons of the first target with every
 // other and of every other with the baseline, the last.
 func (c *CellReport) summarize(targets []Target) {
-	c.Summaries, c.Comparisons = nil, nil
+	c.Summaries, c.Comparisons, c.Verdicts = nil, nil, nil
 	for _, t := range targets {
 		if s, ok := c.summary(t.Name); ok {
 			c.Summaries = append(c.Summaries, s)
@@ -174,11 +185,26 @@ func (c *CellReport) summarize(targets []Target) {
 		return // there is nothing yet to compare, or to compare with
 	}
 	for _, s := range c.Summaries[1:] {
-		c.compare(ours, s.Target, s.Target == base)
+		c.compare(ours, s.Target)
 	}
 	for _, s := range c.Summaries[1:max(1, len(c.Summaries)-1)] {
-		c.compare(s.Target, base, false)
+		c.compare(s.Target, base)
 	}
+	for _, goal := range c.Cell.Goals {
+		if value, ok := c.valueOf(goal, cmp.Or(goal.Target, ours), cmp.Or(goal.Against, base)); ok {
+			c.Verdicts = append(c.Verdicts, Verdict{goal, value, goal.reached(value)})
+		}
+	}
+}
+
+// valueOf is what a goal bounds, if the targets that it takes ran.
+func (c *CellReport) valueOf(g Goal, target, against string) (value float64, ok bool) {
+	if g.Itself {
+		s, ok := c.plain(g.Metric, target)
+		return s.Median, ok
+	}
+	r, ok := c.ratios(target, against)[g.Metric]
+	return r.Median, ok && target != against
 }
 
 // Comparison returns a comparison that was made, or nil.
@@ -234,28 +260,25 @@ func (c *CellReport) syscallsPerMessage(target string) (float64, bool) {
 	return 0, false
 }
 
-func (c *CellReport) compare(target, against string, judge bool) {
-	comparison := Comparison{Target: target, Against: against, Ratios: make(map[Metric]Ratio)}
+func (c *CellReport) compare(target, against string) {
+	if ratios := c.ratios(target, against); len(ratios) > 0 {
+		c.Comparisons = append(c.Comparisons, Comparison{Target: target, Against: against, Ratios: ratios})
+	}
+}
+
+func (c *CellReport) ratios(target, against string) map[Metric]Ratio {
+	ratios := make(map[Metric]Ratio)
 	for _, m := range Metrics {
 		if ratio, ok := ratioOf(c.Cell.Workload, c.Rounds, m, target, against); ok {
-			comparison.Ratios[m] = ratio
+			ratios[m] = ratio
 		}
 	}
 	ours, ok := c.syscallsPerMessage(target)
 	theirs, ok2 := c.syscallsPerMessage(against)
 	if ok && ok2 && theirs > 0 {
-		comparison.Ratios[MetricSyscalls] = Ratio{Spread: spreadOf([]float64{ours / theirs}), Different: ours != theirs}
+		ratios[MetricSyscalls] = Ratio{Spread: spreadOf([]float64{ours / theirs}), Different: ours != theirs}
 	}
-	if judge {
-		for _, goal := range c.Cell.Goals {
-			if ratio, ok := comparison.Ratios[goal.Metric]; ok {
-				comparison.Verdicts = append(comparison.Verdicts, Verdict{goal, ratio.Median, ratio.Median <= goal.AtMost})
-			}
-		}
-	}
-	if len(comparison.Ratios) > 0 {
-		c.Comparisons = append(c.Comparisons, comparison)
-	}
+	return ratios
 }
 
 // commit returns the version control revision that the program was built from.

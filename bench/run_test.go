@@ -34,7 +34,7 @@ func small(cells ...Cell) Config {
 // and all kinds of cells.
 func TestRun(t *testing.T) {
 	busy := echo(64, 1)
-	busy.BusyPoll, busy.Goals = 20*time.Microsecond, []Goal{{MetricP50, 0.5}}
+	busy.BusyPoll, busy.Goals = 20*time.Microsecond, []Goal{{Metric: MetricP50, AtMost: 0.5}}
 	heavy := unpinned(echo(64, 50))
 	heavy.Weight = 2
 	cells := []Cell{

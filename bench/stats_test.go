@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -106,7 +107,14 @@ func TestDiffer(t *testing.T) {
 // The median of the ratios, not the ratio of the medians, is compared.
 func TestSummarize(t *testing.T) {
 	c := CellReport{
-		Cell: Cell{Goals: []Goal{{MetricCPU, 0.92}, {MetricP99, 1}}},
+		Cell: Cell{Goals: []Goal{
+			{Metric: MetricCPU, AtMost: 0.92}, {Metric: MetricP99, AtMost: 1},
+			{Metric: MetricThroughput, Target: "ring", Against: "net", AtLeast: 1}, {Metric: MetricThroughput, AtLeast: 1.01},
+			{Metric: MetricP99, Target: "c", Against: "ring", AtMost: 0.5}, {Metric: MetricSyscalls, Target: "net", AtMost: 3, Itself: true},
+			{Metric: MetricSyscalls, AtMost: 0.4, Itself: true},
+			{Metric: MetricCPU, Target: "absent", AtMost: 9}, {Metric: MetricCPU, Target: "absent", AtMost: 9, Itself: true},
+			{Metric: MetricCPU, Target: "net", AtMost: 9}, // against itself
+		}},
 		Rounds: []Round{
 			roundOf("ring", 0, 1000, 110, 800), roundOf("net", 0, 1000, 100, 1000), roundOf("c", 0, 1000, 55, 1000),
 			roundOf("ring", 1, 1000, 330, 1800), roundOf("net", 1, 1000, 300, 2000),
@@ -128,10 +136,16 @@ func TestSummarize(t *testing.T) {
 	if got := k.Ratios[MetricSyscalls].Median; got != 0.5/3 {
 		t.Errorf("system calls: got %v, want 1/6", got)
 	}
-	if !k.Verdicts[0].Reached || k.Verdicts[1].Reached {
-		t.Errorf("the CPU goal is reached and the p99 goal is not: %v", k.Verdicts)
+	want := []struct {
+		value   float64
+		reached bool
+	}{{0.8, true}, {1.1, false}, {1, true}, {1, false}, {0.5, true}, {3, true}, {0.5, false}}
+	for i, v := range c.Verdicts {
+		if len(c.Verdicts) != len(want) || math.Abs(v.Value-want[i].value) > 1e-9 || v.Reached != want[i].reached || v.Goal != c.Cell.Goals[i] {
+			t.Errorf("verdict %d of %d is %+v", i, len(c.Verdicts), v)
+		}
 	}
-	if other := c.Comparison("ring", "c"); other.Verdicts != nil || other.Ratios[MetricP99].Median != 2 {
+	if other := c.Comparison("ring", "c"); other.Ratios[MetricP99].Median != 2 {
 		t.Errorf("ring against c: %+v", other)
 	}
 	if c.Comparison("c", "net") == nil || c.Comparison("net", "ring") != nil {

@@ -227,22 +227,17 @@ func (r *Report) writeGoals(out *strings.Builder) {
 	t.SetOutputMirror(out)
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
-	t.AppendHeader(table.Row{"cell", "workload", "goal", "ratio", ""})
+	t.AppendHeader(table.Row{"cell", "workload", "goal", "value", ""})
 	rows := 0
 	for i := range r.Cells {
 		c := &r.Cells[i]
-		for _, k := range c.Comparisons {
-			for _, v := range k.Verdicts {
-				verdict := "reached"
-				if !v.Reached {
-					verdict = "MISSED"
-				}
-				t.AppendRow(table.Row{
-					c.Cell.Name, c.Cell.String(),
-					v.Goal, fmt.Sprintf("%.3f", v.Ratio), verdict,
-				})
-				rows++
+		for _, v := range c.Verdicts {
+			verdict := "reached"
+			if !v.Reached {
+				verdict = "MISSED"
 			}
+			t.AppendRow(table.Row{c.Cell.Name, c.Cell.String(), v.Goal, v.Text(), verdict})
+			rows++
 		}
 	}
 	if rows > 0 {

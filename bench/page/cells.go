@@ -54,7 +54,7 @@ type value struct{ Median, Spread string }
 type goalRow struct {
 	Cell    cellName
 	Goal    string
-	Ratio   string
+	Value   string
 	Reached bool
 }
 
@@ -243,13 +243,8 @@ func goals(r *bench.Report) []goalRow {
 
 func goalsOf(i int, c *bench.CellReport) []goalRow {
 	var list []goalRow
-	for _, k := range c.Comparisons {
-		for _, v := range k.Verdicts {
-			list = append(list, goalRow{
-				Cell: nameOf(i, c), Goal: fmt.Sprintf("%s ≤ %.2f", plain(v.Goal.Metric), v.Goal.AtMost),
-				Ratio: fmt.Sprintf("%.3f", v.Ratio), Reached: v.Reached,
-			})
-		}
+	for _, v := range c.Verdicts {
+		list = append(list, goalRow{Cell: nameOf(i, c), Goal: v.Goal.Text(plain(v.Goal.Metric)), Value: v.Text(), Reached: v.Reached})
 	}
 	return list
 }

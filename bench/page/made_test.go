@@ -141,7 +141,7 @@ func madeUpCell(random *rand.Rand, cell bench.Cell, targets []bench.Target, roun
 		}
 		if i == len(targets)-2 {
 			for _, g := range cell.Goals {
-				k.Verdicts = append(k.Verdicts, bench.Verdict{Goal: g, Ratio: k.Ratios[g.Metric].Median, Reached: k.Ratios[g.Metric].Median <= g.AtMost})
+				c.Verdicts = append(c.Verdicts, bench.Verdict{Goal: g, Value: k.Ratios[g.Metric].Median, Reached: k.Ratios[g.Metric].Median <= g.AtMost})
 			}
 		}
 		c.Comparisons = append(c.Comparisons, k)
