@@ -71,6 +71,10 @@ func (g *generator) run(d time.Duration) (*Result, error) {
 	result.Driver, result.Wall, result.Usage = g.kind, wall, usage
 	result.Busy = max(0, (usage.CPU.Total()-s.idle).Seconds()/wall.Seconds())
 	result.Latency = latencyOf(s.latencies)
+	if s.quiet != nil {
+		quiet := latencyOf(s.quiet)
+		result.Quiet = &quiet
+	}
 	encoded, err := s.latencies.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
 	result.Histogram = string(encoded)
 	return &result, err

@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"net"
+	"sync"
 	"testing"
 	"time"
 )
@@ -73,6 +74,45 @@ func TestOpenLoopShowsStops(t *testing.T) {
 		if open.Latency.P99 < stop*3/4 || open.Latency.P90 < stop/4 {
 			t.Errorf("open loop: %+v", open.Latency)
 		}
+	})
+}
+
+// What a flood does to the others shows in their latencies, and not in those of
+// before; its own do not count.
+func TestFloodIsTold(t *testing.T) {
+	const hold, size = 8 * time.Millisecond, 4 << 10
+	onAllDrivers(t, func(t *testing.T, driver Driver) {
+		var one sync.Mutex // for all connections
+		address := serve(t, func(conn net.Conn) {
+			buffer := make([]byte, size)
+			for {
+				n, err := conn.Read(buffer)
+				if err != nil {
+					return
+				}
+				one.Lock()
+				if n > size/2 {
+					time.Sleep(hold)
+				}
+				one.Unlock()
+				if _, err := conn.Write(buffer[:n]); err != nil {
+					return
+				}
+			}
+		})
+		g := mustOpen(t, Spec{
+			Network: "tcp", Address: address, Workload: Flood, Conns: 5, Depth: 2, Request: 64, Reply: size, Rate: 1000, Driver: driver,
+		})
+		undisturbed(t, func() error {
+			r := mustRun(t, g, 200*time.Millisecond)
+			if r.Messages != 100 || r.Latency.P90 < hold/4 {
+				t.Fatalf("%d messages beside the flood: %+v", r.Messages, r.Latency)
+			}
+			if r.Quiet.P50 >= hold/4 {
+				return fmt.Errorf("before the flood: %+v", r.Quiet)
+			}
+			return nil
+		})
 	})
 }
 

@@ -25,7 +25,8 @@ type Spec struct {
 	// connections in Trace, and 1 in Churn.
 	Depth int `json:"depth"`
 	// Request and Reply are sizes in bytes, at least control.StampSize. Only
-	// Exchange has a Reply of its own; Trace chooses all sizes.
+	// Exchange has a Reply of its own, and Flood, where it is the size of the
+	// flood's messages; Trace chooses all sizes.
 	Request int `json:"request_bytes"`
 	Reply   int `json:"reply_bytes"`
 	// Rate is how many messages are sent per second, on all connections
@@ -67,6 +68,11 @@ const (
 	// is 64 B on one of the 15 that are idle. Seed decides, and every run is the
 	// same.
 	Trace Workload = "trace"
+	// Flood has echoes at Rate on all connections but the last. In the second
+	// half of a run that one keeps Depth echoes of Reply bytes in flight. Messages
+	// and latencies are of the others, and of that half; Result.Quiet is of the
+	// first.
+	Flood Workload = "flood"
 )
 
 // Service returns what a server must do for the workload.
@@ -115,6 +121,8 @@ type Result struct {
 	// Latency is from before a message's send, or from when it should have been
 	// sent in open loop, to the receipt of its last byte.
 	Latency Latency `json:"latency"`
+	// Quiet is that of the messages before the flood; nil but in Flood.
+	Quiet *Latency `json:"quiet,omitempty"`
 	// Histogram has all latencies, in nanoseconds: HdrHistogram's compressed
 	// encoding (V2), in base64.
 	Histogram string `json:"histogram,omitempty"`
@@ -140,13 +148,13 @@ const MessageLimit = 64 << 20
 // Check returns the first mistake in a Spec.
 func (s Spec) Check() error {
 	reply := s.Request
-	if s.Workload == Exchange {
+	if s.Workload == Exchange || s.Workload == Flood {
 		reply = s.Reply
 	}
 	switch {
 	case s.Network != "tcp" && s.Network != "unix":
 		return fmt.Errorf("the network %q: it must be tcp or unix", s.Network)
-	case !slices.Contains([]Workload{Echo, Exchange, Churn, Fanout, Idle, Trace}, s.Workload):
+	case !slices.Contains([]Workload{Echo, Exchange, Churn, Fanout, Idle, Trace, Flood}, s.Workload):
 		return fmt.Errorf("there is no workload %q", s.Workload)
 	case s.Conns < 1:
 		return fmt.Errorf("%d connections: at least 1 is needed", s.Conns)
@@ -162,6 +170,8 @@ func (s Spec) Check() error {
 		return fmt.Errorf("a rate of %v messages per second: it must be between 0, for closed loop, and 1e9", s.Rate)
 	case s.Rate > 0 && s.Workload == Idle:
 		return fmt.Errorf("a rate of %v messages per second in %s: nothing is sent there", s.Rate, Idle)
+	case s.Workload == Flood && (s.Rate == 0 || s.Conns < 2):
+		return fmt.Errorf("%d connections and a rate of %v messages per second in %s: it needs a rate, and a connection that floods beside the others", s.Conns, s.Rate, Flood)
 	}
 	return nil
 }

@@ -28,6 +28,7 @@ var workloads = []Spec{
 	{Workload: Idle, Conns: 50, Depth: 1, Request: 64},
 	{Workload: Trace, Conns: 40, Depth: 1},
 	{Workload: Trace, Conns: 3, Depth: 3},
+	{Workload: Flood, Conns: 9, Depth: 4, Request: 64, Reply: 4 << 10, Rate: 20_000},
 }
 
 func TestCountsAreTheServers(t *testing.T) {
@@ -101,6 +102,10 @@ func checkSums(t *testing.T, spec Spec, r *Result) {
 		}
 		return
 	}
+	if spec.Workload == Flood {
+		checkFlood(t, spec, r)
+		return
+	}
 	if r.Messages < uint64(len(newScript(spec).authors)*spec.Depth) {
 		t.Errorf("only %d messages", r.Messages)
 	}
@@ -124,6 +129,16 @@ func checkSums(t *testing.T, spec Spec, r *Result) {
 	}
 }
 
+// checkFlood: the messages of the flood are sent, and not measured.
+func checkFlood(t *testing.T, spec Spec, r *Result) {
+	t.Helper()
+	all := uint64(newSchedule(spec.Rate, 4*time.Millisecond, 0).total)
+	flood := r.Sent - all*uint64(spec.Request)
+	if r.Messages == 0 || r.Messages > all/2+1 || r.Sent != r.Received || flood == 0 || flood%uint64(spec.Reply) != 0 || r.Quiet == nil {
+		t.Fatalf("%d messages of %d, %d bytes sent, %d received, quiet %+v", r.Messages, all, r.Sent, r.Received, r.Quiet)
+	}
+}
+
 func TestMistakesInSpec(t *testing.T) {
 	good := Spec{Network: "tcp", Address: "127.0.0.1:1", Workload: Echo, Conns: 1, Depth: 1, Request: 64}
 	for _, c := range []struct {
@@ -140,6 +155,8 @@ func TestMistakesInSpec(t *testing.T) {
 		{"at most 67108864", func(s *Spec) { s.Request = MessageLimit + 1 }},
 		{"rate of -1", func(s *Spec) { s.Rate = -1 }},
 		{"rate of 1 messages per second in idle", func(s *Spec) { s.Rate, s.Workload = 1, Idle }},
+		{"0 messages per second in flood", func(s *Spec) { s.Workload, s.Conns, s.Reply = Flood, 2, 64 }},
+		{"1 connections and a rate of 5", func(s *Spec) { s.Workload, s.Rate, s.Reply = Flood, 5, 64 }},
 		{`driver "camel"`, func(s *Spec) { s.Driver = "camel" }},
 		{"cannot spin", func(s *Spec) { s.Driver, s.Spin = Portable, true }},
 	} {

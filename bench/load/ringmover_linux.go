@@ -103,6 +103,8 @@ func (m *ringMover) share() error {
 	switch spec.Workload {
 	case Exchange:
 		due = spec.Reply
+	case Flood:
+		due = max(spec.Request, spec.Reply)
 	case Trace:
 		due = TraceLargest
 	}

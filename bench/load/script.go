@@ -32,6 +32,7 @@ type script struct {
 
 	phase    phase
 	end      int64 // when the run's last messages are sent
+	flood    int64 // when the last connection begins to flood, in Flood
 	schedule schedule
 	underway int   // messages that were sent and not answered, each receiver counted
 	progress int64 // when something came last, or was sent while nothing was under way
@@ -40,6 +41,7 @@ type script struct {
 	result    Result
 	idle      time.Duration // of turns that found nothing, while spinning
 	latencies *hdrhistogram.Histogram
+	quiet     *hdrhistogram.Histogram // before the flood; nil but in Flood
 }
 
 // phase is what the messages under way are for.
@@ -95,6 +97,10 @@ func newScript(spec Spec) *script {
 		largest = TraceLargest
 		s.traces = newTraces(spec)
 		s.authors = make([]author, len(s.traces))
+	case Flood:
+		largest = max(spec.Request, spec.Reply)
+		s.quiet = newHistogram()
+		fallthrough
 	default:
 		s.authors = make([]author, spec.Conns)
 	}
@@ -117,12 +123,28 @@ func newScript(spec Spec) *script {
 				c.slot = TraceSmallest // it is not busy
 			}
 			slots = 1
+		case Flood:
+			c.slot = spec.Request
+			if s.floods(i) {
+				c.slot = spec.Reply
+			}
 		}
 		c.messages = make([]message, ring)
 		c.out = bytes.Repeat(s.pattern[:c.slot], slots)
 	}
 	s.ready = make([]int32, 0, spec.Conns)
 	return s
+}
+
+// floods reports whether author i is the one that floods.
+func (s *script) floods(i int) bool { return s.quiet != nil && i == len(s.authors)-1 }
+
+// scheduled is how many authors take turns in open loop.
+func (s *script) scheduled() int {
+	if s.quiet != nil {
+		return len(s.authors) - 1
+	}
+	return len(s.authors)
 }
 
 // gather is how many bytes of messages that wait are sent at once.
@@ -140,7 +162,7 @@ func ringSize(depth int) int {
 // begin starts a phase at now, and sends its first messages.
 func (s *script) begin(p phase, d time.Duration, now int64) {
 	s.phase, s.end, s.progress, s.probed = p, now+int64(d), now, now
-	s.result, s.idle = Result{}, 0
+	s.result, s.idle, s.flood = Result{}, 0, 0
 	s.latencies.Reset()
 	for i := range s.authors {
 		s.authors[i] = author{}
@@ -155,6 +177,10 @@ func (s *script) begin(p phase, d time.Duration, now int64) {
 	case p == running && s.spec.Workload == Idle:
 	case p == running && s.spec.Rate > 0:
 		s.schedule = newSchedule(s.spec.Rate, d, now)
+		if s.quiet != nil {
+			s.quiet.Reset()
+			s.flood = now + int64(d)/2
+		}
 	default:
 		depth := s.spec.Depth
 		if p == greeting {
@@ -175,10 +201,16 @@ func (s *script) tick(now int64) error {
 		s.probe(now)
 		return nil
 	}
+	if i := len(s.authors) - 1; s.floods(i) && now >= s.flood && s.authors[i].begun == 0 {
+		for range s.spec.Depth {
+			s.authors[i].begun++
+			s.speak(i, now, now)
+		}
+	}
 	for s.schedule.due(now) {
 		k := s.schedule.next
 		s.schedule.next++
-		i := k % len(s.authors)
+		i := k % s.scheduled()
 		a := &s.authors[i]
 		a.due++
 		if a.underway < s.spec.Depth {
@@ -202,6 +234,9 @@ func (s *script) speak(i int, start, now int64) {
 	size, to := s.spec.Request, i
 	if s.traces != nil {
 		to, size = s.traces[i].next()
+	}
+	if s.floods(i) {
+		size = s.spec.Reply
 	}
 	if s.spec.Workload == Churn {
 		s.result.Opened++
@@ -291,8 +326,16 @@ func (s *script) answered(i int, m *message, now int64) {
 		return
 	}
 	c := &s.conns[i]
-	record(s.latencies, now-m.start)
-	s.result.Messages++
+	switch {
+	case s.floods(int(c.author)):
+	case s.quiet != nil && m.start < s.flood:
+		if now < s.flood { // else it is neither of the quiet nor of the flood
+			record(s.quiet, now-m.start)
+		}
+	default:
+		record(s.latencies, now-m.start)
+		s.result.Messages++
+	}
 	s.underway--
 	if s.spec.Workload == Churn {
 		c.ended = true
@@ -305,10 +348,14 @@ func (s *script) answered(i int, m *message, now int64) {
 	a.underway--
 	switch {
 	case s.phase == greeting:
+	case s.floods(int(c.author)):
+		if now < s.end {
+			s.speak(int(c.author), now, now)
+		}
 	case s.spec.Rate == 0 && now < s.end:
 		s.speak(int(c.author), now, now)
 	case a.begun < a.due:
-		start := s.schedule.at(a.begun*len(s.authors) + int(c.author))
+		start := s.schedule.at(a.begun*s.scheduled() + int(c.author))
 		s.schedule.begun++
 		a.begun++
 		s.speak(int(c.author), start, now)
@@ -341,6 +388,9 @@ func (s *script) rest(now int64) time.Duration {
 		next = s.schedule.at(s.schedule.next)
 	case s.timed() && now < s.end:
 		next = s.end
+	}
+	if s.flood > now {
+		next = min(next, s.flood)
 	}
 	return time.Duration(min(max(next-now, 0), int64(s.stall)))
 }
