@@ -47,13 +47,17 @@ type loop struct {
 	again, spareAgain     []*conn // to go on receiving in the next turn
 	quiet                 []*conn // whose send posts no completion if it succeeds
 
-	batch          [256]cqe // completions taken from the queue
-	next, taken    uint32   // of batch: the next one to handle, and how many there are
-	published      uint32   // requests in the submission queue, since the start
+	batch          []cqe  // completions taken from the queue
+	next           int    // of them: the next one to handle
+	aside          []cqe  // see setAside
+	published      uint32 // requests in the submission queue, since the start
 	timers         timers
 	waitArg        getEventsArg
 	waitTime       unix.Timespec
 	wokeOthers     bool // goroutines that wait for a P, perhaps this one
+	crowded        bool // some waited for one when that was looked at
+	yielded        int64
+	runnable       runnableMetric
 	stopping, over bool
 	wakeEnded      bool // the last request for a wake-up has ended
 	dead           error
@@ -95,7 +99,7 @@ const (
 const (
 	loopEntries   = 1024
 	loopCQPerSQ   = 8
-	rawEnterLimit = 32 // requests that a call may submit that keeps its P
+	rawEnterLimit = 64 // requests that a call may submit that keeps its P
 )
 
 // loopSetups are the flags that a loop's ring is made with, each set with less
@@ -251,7 +255,10 @@ func (l *loop) push(request *sqe) {
 		if l.buffers != nil {
 			l.buffers.publish()
 		}
-		l.enterOnce(l.pending(), 0, 0)
+		left := l.pending()
+		if l.submit(0); l.pending() == left {
+			l.setAside()
+		}
 	}
 	if l.dead != nil {
 		return
@@ -269,16 +276,22 @@ func (l *loop) enter() {
 		l.waitForMail()
 		return
 	}
-	submit := l.pending()
-	if l.ring.ready() > 0 && submit == 0 && !l.held() {
-		return
+	l.endTurn()
+	if l.isBusy() {
+		l.submit(enterGetEvents)
 	}
-	if l.ring.ready() > 0 || !l.prepareToWait() {
-		l.enterOnce(submit, 0, enterGetEvents)
-		return
+	if l.ring.ready() == 0 && l.prepareToWait() {
+		l.wait()
+	} else if l.pending() > 0 || l.held() {
+		l.submit(enterGetEvents)
 	}
-	l.wait(submit)
+	l.beginTurn()
 }
+
+// isBusy reports that completions are probably there already: then a call that
+// keeps its P takes them. One that may wait would give the P up, and the runtime's
+// monitor would look for such Ps all the time, from a thread that needs the core.
+func (l *loop) isBusy() bool { return len(l.batch) > 1 || l.held() }
 
 // held reports that the kernel holds completions back.
 func (l *loop) held() bool { return l.ring.flags()&(sqCQOverflow|sqTaskrun) != 0 }
@@ -294,41 +307,65 @@ func (l *loop) prepareToWait() bool {
 	return true
 }
 
-// wait submits, and waits for a completion or the next timer.
-func (l *loop) wait(submit uint32) {
-	l.endTurn()
+// wait waits for a completion or the next timer.
+func (l *loop) wait() {
 	began := clock()
-	if l.set.config.BusyPoll > 0 && submit > 0 {
-		l.enterOnce(submit, 0, enterGetEvents)
-		submit = 0
+	if l.set.config.BusyPoll > 0 {
+		l.submit(enterGetEvents)
 	}
 	if l.ring.ready() == 0 && !l.spinner.spin(l) {
-		l.sleep(submit)
+		l.sleep()
 	} else if l.held() {
 		l.enterOnce(0, 0, enterGetEvents)
 	}
 	l.mail.sleeping.Store(false)
 	l.spinner.waited(clock()-began, int64(l.set.config.BusyPoll))
-	l.beginTurn()
 }
 
 // sleep waits in the kernel.
-func (l *loop) sleep(submit uint32) {
+func (l *loop) sleep() {
 	if l.wokeOthers {
 		// They wait for this P, if it is the only one, and would go on doing so
 		// until the runtime notices that it is in a system call.
-		l.wokeOthers = false
-		if submit > 0 {
-			l.enterOnce(submit, 0, enterGetEvents)
-			submit = 0
-		}
-		runtime.Gosched()
+		l.submit(enterGetEvents)
+		l.letOthersRun()
 	}
 	flags := uint32(enterGetEvents)
 	if l.setTimeout() {
 		flags |= enterExtArg
 	}
-	l.enterOnce(submit, 1, flags)
+	l.enterOnce(l.pending(), 1, flags)
+	l.crowded, l.yielded = false, clock()
+}
+
+// letOthersRun gives the P to goroutines that wait for one.
+func (l *loop) letOthersRun() {
+	l.wokeOthers, l.crowded = false, false
+	runtime.Gosched()
+	l.yielded = clock()
+}
+
+// yieldEvery is how often a loop that never sleeps looks whether goroutines wait
+// for a P, which costs up to a microsecond. Those that were there the last time
+// already are let run.
+const yieldEvery = int64(200 * time.Microsecond)
+
+func (l *loop) yieldIfWanted(now int64) {
+	if l.wokeOthers {
+		l.letOthersRun()
+		return
+	}
+	if now-l.yielded < yieldEvery {
+		return
+	}
+	l.yielded = now
+	if !othersCouldRun(&l.runnable) {
+		l.crowded = false
+	} else if l.crowded {
+		l.letOthersRun()
+	} else {
+		l.crowded = true
+	}
 }
 
 // setTimeout makes the wait end when the first timer fires.
@@ -347,8 +384,23 @@ func (l *loop) setTimeout() bool {
 	return true
 }
 
-// enterOnce is one io_uring_enter. One that neither waits nor submits much keeps
-// its P.
+// submit submits all that is in the queue, and with flags takes what has completed.
+// The calls are short, and keep their P. Some may be left where the completion
+// queue is full, or memory short.
+func (l *loop) submit(flags uint32) {
+	for l.dead == nil {
+		left := l.pending()
+		if left <= rawEnterLimit {
+			l.enterOnce(left, 0, flags)
+			return
+		}
+		if l.enterOnce(rawEnterLimit, 0, 0); l.pending() == left {
+			return
+		}
+	}
+}
+
+// enterOnce is one io_uring_enter. One that waits may lose its P.
 func (l *loop) enterOnce(submit, minComplete, flags uint32) {
 	l.count.Enters++
 	var errno syscall.Errno
@@ -356,7 +408,7 @@ func (l *loop) enterOnce(submit, minComplete, flags uint32) {
 	case flags&enterExtArg != 0:
 		_, _, errno = syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(l.ring.fd), uintptr(submit), uintptr(minComplete),
 			uintptr(flags), uintptr(unsafe.Pointer(&l.waitArg)), unsafe.Sizeof(l.waitArg))
-	case minComplete > 0 || submit > rawEnterLimit:
+	case minComplete > 0:
 		_, _, errno = syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(l.ring.fd), uintptr(submit), uintptr(minComplete), uintptr(flags), 0, 0)
 	default:
 		errno = l.ring.enter(submit, 0, flags)
@@ -380,34 +432,42 @@ func (l *loop) harvest() {
 		l.count.Overflows++
 		l.enterOnce(0, 0, enterGetEvents)
 	}
+	l.batch = append(l.batch[:0], l.aside...)
+	l.aside, l.next = l.aside[:0], 0
 	n := r.ready()
 	for i := range n {
-		if c := r.peek(i); c.userData&kindMask == kindSend {
-			l.sent(c)
+		l.batch = append(l.batch, r.peek(i))
+	}
+	r.advance(n)
+	for _, e := range l.batch {
+		if e.userData&kindMask == kindSend {
+			l.sent(e)
 		}
 	}
 	if r.flags()&sqCQOverflow == 0 && l.pending() == 0 {
 		l.finishQuiet()
 	}
 	l.runReady()
-	l.count.Completed += uint64(n)
-	if n > 0 {
+	if n := len(l.batch); n > 0 {
+		l.count.Completed += uint64(n)
 		l.count.Batch.Record(uint64(n))
 	}
-	for n > 0 {
-		l.next, l.taken = 0, min(n, uint32(len(l.batch)))
-		for i := range l.taken {
-			l.batch[i] = r.peek(i)
-		}
-		r.advance(l.taken)
-		n -= l.taken
-		l.handleBatch()
+	l.handleBatch()
+}
+
+// setAside makes room in the completion queue in the middle of a turn: kernels
+// before 5.19 take no request while it is full.
+func (l *loop) setAside() {
+	n := l.ring.ready()
+	for i := range n {
+		l.aside = append(l.aside, l.ring.peek(i))
 	}
+	l.ring.advance(n)
 }
 
 // handleBatch handles what is left of the batch.
 func (l *loop) handleBatch() {
-	for l.next < l.taken {
+	for l.next < len(l.batch) {
 		c := l.batch[l.next]
 		l.next++
 		l.completed(c)
@@ -449,7 +509,9 @@ func (l *loop) wake() {
 }
 
 func (l *loop) beginTurn() {
-	l.turnStart.Store(clock())
+	now := clock()
+	l.yieldIfWanted(now)
+	l.turnStart.Store(now)
 	l.set.watch.loopRuns()
 }
 

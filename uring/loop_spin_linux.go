@@ -5,8 +5,7 @@ import "runtime/metrics"
 // spinner polls the ring's memory before a wait, for BusyPoll at most, and only
 // where the last gaps say that it will pay.
 type spinner struct {
-	gap      int64 // what the last waits took, averaged; in nanoseconds
-	runnable [1]metrics.Sample
+	gap int64 // what the last waits took, averaged; in nanoseconds
 }
 
 // spinCheck is how often the spinner looks whether a goroutine wants the P, in
@@ -36,19 +35,22 @@ func (s *spinner) spin(l *loop) bool {
 		if at, ok := l.timers.first(); ok && at <= now {
 			return true
 		}
-		if now-start > limit || s.othersCouldRun() {
+		if now-start > limit || othersCouldRun(&l.runnable) {
 			l.count.SpinsLost++
 			return false
 		}
 	}
 }
 
+// runnableMetric is what othersCouldRun reads.
+type runnableMetric [1]metrics.Sample
+
 // othersCouldRun reports that goroutines wait for a P.
-func (s *spinner) othersCouldRun() bool {
-	if s.runnable[0].Name == "" {
-		s.runnable[0].Name = "/sched/goroutines/runnable:goroutines"
+func othersCouldRun(m *runnableMetric) bool {
+	if m[0].Name == "" {
+		m[0].Name = "/sched/goroutines/runnable:goroutines"
 	}
-	metrics.Read(s.runnable[:])
-	v := s.runnable[0].Value
+	metrics.Read(m[:])
+	v := m[0].Value
 	return v.Kind() == metrics.KindUint64 && v.Uint64() > 0
 }
