@@ -126,7 +126,7 @@ func (co *coroutine) serve() {
 // ask returns co's own request, to be filled in.
 func (co *coroutine) ask(kind requestKind) *request {
 	q := &co.req
-	q.kind, q.n, q.err = kind, 0, nil
+	q.kind, q.n, q.err, q.refused = kind, 0, nil, nil
 	return q
 }
 
