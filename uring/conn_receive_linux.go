@@ -25,6 +25,7 @@ type receiving struct {
 	small     uint8 // receives in a row that were not much
 	polled    bool  // the kernel does not wait on this descriptor
 	readable  bool  // there may be something, as far as poll(2) knows
+	ending    bool  // and after it the end: poll(2) will not tell of that again
 
 	turn  uint64 // of the loop, that bytes counts
 	bytes int    // received in that turn
@@ -275,6 +276,7 @@ func (l *loop) received(c *conn, e cqe) {
 		return
 	}
 	r.readable = true
+	r.ending = r.ending || e.res&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
 	l.receiveReadable(c)
 }
 
@@ -398,7 +400,7 @@ func (l *loop) receiveInto(c *conn, p []byte) int {
 		}
 		return 0
 	}
-	if int(n) < len(p) { // that was all: poll tells of more
+	if int(n) < len(p) && !r.ending { // that was all: poll tells of more
 		r.readable = false
 		l.touch(c)
 	}
