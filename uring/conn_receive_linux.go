@@ -227,7 +227,13 @@ func (l *loop) armReceive(c *conn) {
 		}
 		return
 	}
-	if want == 0 || r.readable {
+	if want == 0 {
+		return
+	}
+	if r.readable {
+		if c.isData() {
+			l.nextTurn(c) // what it has to send had kept it from receiving
+		}
 		return
 	}
 	r.inFlight = want
