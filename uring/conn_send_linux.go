@@ -364,7 +364,7 @@ func (c *conn) zeroCopies(size int) bool {
 // flush has the kernel send what is at the head of the queue.
 func (l *loop) flush(c *conn) {
 	s := &c.send
-	if s.inFlight != 0 || s.first == nil || s.err != nil {
+	if s.inFlight != 0 || s.first == nil || s.err != nil || c.phase >= phaseEnding {
 		return
 	}
 	if s.polled && s.wait {
