@@ -239,18 +239,30 @@ func (c *conn) writeFromLoop(r *runner, p []byte) (int, error) {
 		c.ask(q, r.co)
 		return q.n, q.err
 	}
-	if c.closed.Load() {
-		return 0, net.ErrClosed
+	if err := c.admit(len(p)); err != nil {
+		return 0, err
 	}
-	if c.remote.Load() > int64(c.loop.set.config.WriteLimit) {
-		return 0, errBacklog
-	}
-	c.remote.Add(int64(len(p)))
 	q := &request{kind: requestCopy, c: c, buf: append([]byte(nil), p...), left: len(p)}
 	if !c.loop.post(q) {
 		return 0, net.ErrClosed
 	}
 	return len(p), nil
+}
+
+// admit takes on n bytes that a data handler writes by a request that nobody waits
+// for, or says why not. Once taken on they are sent, unless the connection ends:
+// what is written after them must not arrive without them.
+func (c *conn) admit(n int) error {
+	switch {
+	case c.closed.Load():
+		return net.ErrClosed
+	case c.deadlines[timerWrite].expired():
+		return os.ErrDeadlineExceeded
+	case c.remote.Load() > int64(c.loop.set.config.WriteLimit):
+		return errBacklog
+	}
+	c.remote.Add(int64(n))
+	return nil
 }
 
 // refusal says why nothing more can be written, or nil.
@@ -271,9 +283,8 @@ func (c *conn) refusal() error {
 // startWrite queues what q has, by reference.
 func (l *loop) startWrite(q *request) {
 	c := q.c
-	if err := c.refusal(); err != nil {
-		q.err = err
-		l.finish(q)
+	if err := c.refusal(); err != nil && !(q.kind == requestCopy && err == os.ErrDeadlineExceeded) {
+		l.finishWrite(c, q, err)
 		return
 	}
 	if q.bufs == nil {
@@ -585,15 +596,15 @@ func (l *loop) drop(c *conn, before, p *piece) {
 	l.memory.put(p)
 }
 
-// failWrites ends the calls for which refuse has an error. Those of which the
-// kernel has a part end when it has let go.
+// failWrites ends the calls for which refuse has an error, but not what no call
+// waits for. Those of which the kernel has a part end when it has let go.
 func (l *loop) failWrites(c *conn, refuse func(q *request) error) {
 	s := &c.send
 	var before *piece
 	p := s.first
 	if s.inFlight != 0 && s.inFlight != sendPoll {
 		for range s.pieces {
-			if q := p.asker; q != nil && q.refused == nil {
+			if q := p.asker; q != nil && q.kind != requestCopy && q.refused == nil {
 				if q.refused = refuse(q); q.refused != nil {
 					l.cancelSend(c)
 				}
@@ -604,7 +615,7 @@ func (l *loop) failWrites(c *conn, refuse func(q *request) error) {
 	for p != nil {
 		q, next := p.asker, p.next
 		var err error
-		if q != nil && (q.refused == nil || s.inFlight == 0) {
+		if q != nil && q.kind != requestCopy && (q.refused == nil || s.inFlight == 0) {
 			err = refuse(q)
 		}
 		if err == nil {
