@@ -39,12 +39,6 @@ func (b *broadcast) run(ctx context.Context, e *Engine, fds []*fd.FD) {
 	}
 	b.left.Store(1) // so that it does not end while it begins
 	perLoop := b.begin(ctx, fds, requestWrite, func(*conn) error { return nil })
-	stop := context.AfterFunc(ctx, func() {
-		for l := range perLoop {
-			l.post(&request{kind: requestRun, run: func(l *loop) { b.cancel(l, perLoop[l], ctx.Err()) }})
-		}
-	})
-	defer stop()
 	for l, asks := range perLoop {
 		if !l.post(&request{kind: requestRun, run: func(l *loop) { l.startAll(asks) }}) {
 			for _, q := range asks {
@@ -53,6 +47,13 @@ func (b *broadcast) run(ctx context.Context, e *Engine, fds []*fd.FD) {
 			}
 		}
 	}
+	// After the writes have been asked for, or it could come before them.
+	stop := context.AfterFunc(ctx, func() {
+		for l := range perLoop {
+			l.post(&request{kind: requestRun, run: func(l *loop) { b.cancel(l, perLoop[l], ctx.Err()) }})
+		}
+	})
+	defer stop()
 	if b.left.Add(-1) == 0 {
 		return
 	}
