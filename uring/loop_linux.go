@@ -1,6 +1,7 @@
 package uring
 
 import (
+	"encoding/binary"
 	"os"
 	"runtime"
 	"sync"
@@ -32,7 +33,8 @@ type loop struct {
 	mail     mail
 	mailLeft *request // taken, and not done yet
 	wakeFD   int      // an eventfd that ends the wait in the kernel
-	wakeWord [8]byte  // what is read from it
+	wakeWord [8]byte  // what the ring reads from it
+	wakeOurs bool     // no ring reads from it
 
 	conns     connTable
 	acceptors []*acceptor // by number, from 1
@@ -440,11 +442,20 @@ func (l *loop) awaitWake() {
 	l.push(&sqe{opcode: opRead, fd: int32(l.wakeFD), addr: address(l.wakeWord[:]), len: uint32(len(l.wakeWord)), userData: kindWake})
 }
 
-// wake ends the wait of l, if it waits.
+// wake ends the wait of l, if it waits. The mail is locked meanwhile, and found
+// open: a loop that has ended closes the descriptor, whose number may be of
+// something else by then.
 func (l *loop) wake() {
-	if l.mail.sleeping.Load() && l.mail.sleeping.CompareAndSwap(true, false) {
-		one := [8]byte{7: 1, 0: 1}
-		_, _ = unix.Write(l.wakeFD, one[:]) // it cannot be full
+	m := &l.mail
+	if !m.sleeping.Load() || !m.sleeping.CompareAndSwap(true, false) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed {
+		var one [8]byte
+		binary.NativeEndian.PutUint64(one[:], 1)
+		_, _ = unix.Write(l.wakeFD, one[:]) // it is far from full
 	}
 }
 
@@ -500,14 +511,25 @@ func (l *loop) die(cause error) {
 		l.touch(c)
 	}
 	for _, a := range l.acceptors {
-		if a != nil {
-			a.armed = false
-			a.failed <- acceptFailure{errno: syscall.ENXIO}
+		if a != nil && a.armed {
+			l.acceptDied(a)
 		}
 	}
 	graves.Lock()
 	graves.loops = append(graves.loops, l)
 	graves.Unlock()
+	l.replaceWakeFD()
+}
+
+// replaceWakeFD puts another eventfd in the place of the one that the ring may
+// still read from: one that this thread reads, without waiting.
+func (l *loop) replaceWakeFD() {
+	other, err := unix.Eventfd(1, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return // then some wake-ups come late
+	}
+	l.wakeOurs = unix.Dup3(other, l.wakeFD, unix.O_CLOEXEC) == nil
+	_ = unix.Close(other)
 }
 
 // graves keep the memory of rings that died: nobody can say what the kernel still
@@ -517,12 +539,15 @@ var graves struct {
 	loops []*loop
 }
 
-// waitForMail waits without the ring. The ring may take the wake-up, so this looks
-// again now and then.
+// waitForMail waits without the ring. It looks again now and then, for timers.
 func (l *loop) waitForMail() {
 	if l.prepareToWait() {
 		const milliseconds = 10
 		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(l.wakeFD), Events: unix.POLLIN}}, milliseconds)
+		if l.wakeOurs {
+			var count [8]byte
+			_, _ = unix.Read(l.wakeFD, count[:])
+		}
 		l.mail.sleeping.Store(false)
 	}
 }

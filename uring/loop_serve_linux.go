@@ -178,6 +178,10 @@ func (l *loop) armAccept(a *acceptor) {
 		l.accepting++
 	}
 	a.armed, a.polling = true, a.polled
+	if l.dead != nil {
+		l.acceptDied(a)
+		return
+	}
 	data := kindAccept | uint64(a.index)<<32
 	if a.polling {
 		l.push(&sqe{opcode: opPollAdd, fd: a.listener.sysfd, opFlags: unix.POLLIN, userData: data})
@@ -198,6 +202,16 @@ func (l *loop) stopAccept(a *acceptor) {
 		return
 	}
 	l.acceptEnded(a)
+}
+
+// acceptDied ends a's request, which a dead ring will not complete.
+func (l *loop) acceptDied(a *acceptor) {
+	a.armed = false
+	if a.stopping {
+		l.acceptEnded(a)
+		return
+	}
+	a.failed <- acceptFailure{errno: syscall.ENXIO}
 }
 
 func (l *loop) acceptEnded(a *acceptor) {
