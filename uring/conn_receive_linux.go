@@ -297,14 +297,38 @@ func (l *loop) receivedProvided(c *conn, e cqe) {
 		return
 	}
 	data, bid, done := l.buffers.received(e)
+	l.delivery = delivery{c, bid, done}
 	if len(data) > 0 {
 		l.learn(c, len(data))
 		l.deliver(c, data)
 	} else {
 		l.receiveFailed(c, e.res)
 	}
-	if done {
-		l.buffers.add(bid)
+	l.endDelivery()
+}
+
+// delivery is a buffer of the kernel's whose data is being given to c.
+type delivery struct {
+	c    *conn
+	bid  uint16
+	done bool // it is to be given back
+}
+
+// endDelivery keeps what nobody took, and gives the buffer back. It is called
+// also when a handler has ended the goroutine meanwhile.
+func (l *loop) endDelivery() {
+	d := l.delivery
+	if d.c == nil {
+		return
+	}
+	l.delivery = delivery{}
+	r := &d.c.receive
+	if d.c.phase == phaseOpen {
+		l.keep(d.c, r.borrowed)
+	}
+	r.borrowed = nil
+	if d.done {
+		l.buffers.add(d.bid)
 	}
 }
 
@@ -346,20 +370,21 @@ func (l *loop) nextTurn(c *conn) {
 
 // receiveAgain goes on with those that had their share of the last turn.
 func (l *loop) receiveAgain() {
-	if len(l.again) == 0 {
-		return
+	if len(l.resumed) == 0 { // else a handler ended the goroutine
+		l.again, l.resumed = l.resumed, l.again
 	}
-	again := l.again
-	l.again, l.spareAgain = l.spareAgain[:0], again
-	for _, c := range again {
+	for l.nextResumed < len(l.resumed) {
+		c := l.resumed[l.nextResumed]
+		l.nextResumed++
 		c.isNext = false
 		if c.phase == phaseOpen {
+			l.touch(c)
 			l.receiveReadable(c)
 			l.runReady()
-			l.touch(c)
 		}
 	}
-	clear(again)
+	clear(l.resumed)
+	l.resumed, l.nextResumed = l.resumed[:0], 0
 }
 
 // receiveReadable receives from c for whom it is for.
@@ -414,7 +439,7 @@ func (l *loop) receiveInto(c *conn, p []byte) int {
 	return int(n)
 }
 
-// deliver gives data to those who wait for it, and keeps the rest.
+// deliver gives data to those who wait for it, and leaves the rest as borrowed.
 func (l *loop) deliver(c *conn, data []byte) {
 	if c.isData() {
 		if c.phase == phaseOpen {
@@ -426,10 +451,6 @@ func (l *loop) deliver(c *conn, data []byte) {
 	r.borrowed = data
 	l.serveReads(c)
 	l.runReady() // they read on
-	if c.phase == phaseOpen {
-		l.keep(c, r.borrowed)
-	}
-	r.borrowed = nil
 }
 
 // keep keeps data for a later Read.

@@ -46,12 +46,15 @@ type loop struct {
 	firstReady, lastReady *coroutine
 	idle                  []*coroutine
 	touched               []*conn // to be looked at before the turn ends
-	again, spareAgain     []*conn // to go on receiving in the next turn
+	again                 []*conn // to go on receiving in the next turn
+	resumed               []*conn // to go on receiving in this one; of which
+	nextResumed           int     // is next
 	quiet                 []*conn // whose send posts no completion if it succeeds
 
-	batch          [256]cqe // completions taken from the queue
-	next, taken    uint32   // of batch: the next one to handle, and how many there are
-	published      uint32   // requests in the submission queue, since the start
+	batch          []cqe // completions taken from the queue; of which
+	next, sends    int   // all before next, and the sends before sends, were handled
+	delivery       delivery
+	published      uint32 // requests in the submission queue, since the start
 	timers         timers
 	waitArg        getEventsArg
 	waitTime       unix.Timespec
@@ -196,6 +199,7 @@ func (l *loop) main() {
 	defer func() {
 		if !l.over {
 			l.leaveHandler()
+			l.endDelivery()
 			l.main()
 		}
 	}()
@@ -254,6 +258,9 @@ func (l *loop) push(request *sqe) {
 			l.buffers.publish()
 		}
 		l.enterOnce(l.pending(), 0, 0)
+		if l.ring.full() {
+			l.collect() // old kernels take nothing while completions do not fit
+		}
 	}
 	if l.dead != nil {
 		return
@@ -272,10 +279,11 @@ func (l *loop) enter() {
 		return
 	}
 	submit := l.pending()
-	if l.ring.ready() > 0 && submit == 0 && !l.held() {
+	completions := l.ring.ready() > 0 || len(l.batch) > 0
+	if completions && submit == 0 && !l.held() {
 		return
 	}
-	if l.ring.ready() > 0 || !l.prepareToWait() {
+	if completions || !l.prepareToWait() {
 		l.enterOnce(submit, 0, enterGetEvents)
 		return
 	}
@@ -382,39 +390,54 @@ func (l *loop) harvest() {
 		l.count.Overflows++
 		l.enterOnce(0, 0, enterGetEvents)
 	}
-	n := r.ready()
-	for i := range n {
-		if c := r.peek(i); c.userData&kindMask == kindSend {
-			l.sent(c)
-		}
+	for first := true; first || r.ready() > 0; first = false {
+		l.collect()
+		l.handleSends()
 	}
 	if r.flags()&sqCQOverflow == 0 && l.pending() == 0 {
 		l.finishQuiet()
 	}
 	l.runReady()
-	l.count.Completed += uint64(n)
-	if n > 0 {
-		l.count.Batch.Record(uint64(n))
+	l.handleBatch()
+}
+
+// collect moves what has completed to the batch.
+func (l *loop) collect() {
+	r := l.ring
+	n := r.ready()
+	if n == 0 {
+		return
 	}
-	for n > 0 {
-		l.next, l.taken = 0, min(n, uint32(len(l.batch)))
-		for i := range l.taken {
-			l.batch[i] = r.peek(i)
+	for i := range n {
+		l.batch = append(l.batch, r.peek(i))
+	}
+	r.advance(n)
+	l.count.Completed += uint64(n)
+	l.count.Batch.Record(uint64(n))
+}
+
+// handleSends handles the sends of the batch.
+func (l *loop) handleSends() {
+	for l.sends < len(l.batch) {
+		c := l.batch[l.sends]
+		l.sends++
+		if c.userData&kindMask == kindSend {
+			l.sent(c)
 		}
-		r.advance(l.taken)
-		n -= l.taken
-		l.handleBatch()
 	}
 }
 
-// handleBatch handles what is left of the batch.
+// handleBatch handles what is left of the batch. A handler may end the goroutine
+// in the middle of it.
 func (l *loop) handleBatch() {
-	for l.next < l.taken {
+	for l.next < len(l.batch) {
+		l.handleSends()
 		c := l.batch[l.next]
 		l.next++
 		l.completed(c)
 		l.runReady()
 	}
+	l.batch, l.next, l.sends = l.batch[:0], 0, 0
 }
 
 func (l *loop) completed(e cqe) {

@@ -225,14 +225,18 @@ func (l *loop) acceptEnded(a *acceptor) {
 // accepted handles a completion of an accept.
 func (l *loop) accepted(e cqe) {
 	a := l.acceptors[uint32(e.userData>>32)&slotMask-1]
-	more := e.flags&cqeMore != 0
 	polling := a.polling
-	a.armed = more
+	a.armed = e.flags&cqeMore != 0
+	defer l.goOnAccepting(a, e, polling) // deferred: a handler that begins may end the goroutine
 	if e.res >= 0 && !polling {
 		l.take(a, e.res)
 	}
+}
+
+// goOnAccepting does what is to be done after a completion.
+func (l *loop) goOnAccepting(a *acceptor, e cqe, polling bool) {
 	switch errno := syscall.Errno(-e.res); {
-	case more:
+	case e.flags&cqeMore != 0:
 	case a.stopping:
 		l.acceptEnded(a)
 	case polling && e.res >= 0:
