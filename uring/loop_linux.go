@@ -50,6 +50,7 @@ type loop struct {
 	resumed               []*conn // to go on receiving in this one; of which
 	nextResumed           int     // is next
 	quiet                 []*conn // whose send posts no completion if it succeeds
+	quietLeft             bool    // it could not be looked through in the last turn
 
 	batch          []cqe // completions taken from the queue; of which
 	next, sends    int   // all before next, and the sends before sends, were handled
@@ -283,7 +284,9 @@ func (l *loop) enter() {
 	if completions && submit == 0 && !l.held() {
 		return
 	}
-	if completions || !l.prepareToWait() {
+	// What is quiet from an earlier turn the kernel had not taken: what follows it
+	// waits for its end, which nothing tells of.
+	if completions || l.quietLeft || !l.prepareToWait() {
 		l.enterOnce(submit, 0, enterGetEvents)
 		return
 	}
@@ -310,7 +313,7 @@ func (l *loop) wait(submit uint32) {
 	began := clock()
 	if l.set.config.BusyPoll > 0 && submit > 0 {
 		l.enterOnce(submit, 0, enterGetEvents)
-		submit = 0
+		submit = l.pending()
 	}
 	if l.ring.ready() == 0 && !l.spinner.spin(l) {
 		l.sleep(submit)
@@ -330,7 +333,7 @@ func (l *loop) sleep(submit uint32) {
 		l.wokeOthers = false
 		if submit > 0 {
 			l.enterOnce(submit, 0, enterGetEvents)
-			submit = 0
+			submit = l.pending()
 		}
 		runtime.Gosched()
 	}
@@ -394,7 +397,7 @@ func (l *loop) harvest() {
 		l.collect()
 		l.handleSends()
 	}
-	if r.flags()&sqCQOverflow == 0 && l.pending() == 0 {
+	if l.quietLeft = r.flags()&sqCQOverflow != 0 || l.pending() > 0; !l.quietLeft {
 		l.finishQuiet()
 	}
 	l.runReady()
