@@ -1,6 +1,7 @@
 package uring
 
 import (
+	"bytes"
 	"net"
 	"os"
 	"syscall"
@@ -190,45 +191,63 @@ func (c *conn) Write(p []byte) (int, error) {
 // not read. It is Retryable.
 var errBacklog = os.NewSyscallError("write", syscall.ENOBUFS)
 
-// Writev is Write of all the buffers.
+// Writev is Write of all the buffers: all of them are in the queue before it waits,
+// and none is where it fails for want of room.
 func (c *conn) Writev(buffers [][]byte) (int64, error) {
 	size := 0
 	for _, b := range buffers {
 		size += len(b)
 	}
 	r := c.loop.anywhere()
-	if r != nil && (!r.canWait() || c.isData() || size <= copyLimit && r.loop == c.loop) {
-		var total int64
-		for _, b := range buffers {
-			n, err := c.Write(b)
-			total += int64(n)
-			if err != nil {
+	if r == nil {
+		q := requests.Get().(*request)
+		q.kind, q.bufs, q.left = requestWrite, buffers, size
+		c.ask(q, nil)
+		n, err := q.n, q.err
+		putRequest(q)
+		return int64(n), err
+	}
+	wait := r.canWait() && (r.loop != c.loop || !c.isData())
+	if r.loop == c.loop {
+		if err := c.refusal(); err != nil {
+			return 0, err
+		}
+		switch {
+		case !wait && c.send.queued > c.loop.set.config.WriteLimit:
+			return 0, errBacklog
+		case !wait, size <= copyLimit && c.send.queued <= bufferedLimit:
+			return c.queueAll(buffers)
+		}
+	}
+	if !wait {
+		n, err := c.leaveToLoop(bytes.Join(buffers, nil))
+		return int64(n), err
+	}
+	q := r.co.ask(requestWrite)
+	q.bufs, q.left = buffers, size
+	c.ask(q, r.co)
+	return int64(q.n), q.err
+}
+
+// queueAll sends at once what the kernel takes of buffers, and queues a copy of
+// the rest.
+func (c *conn) queueAll(buffers [][]byte) (total int64, err error) {
+	for _, b := range buffers {
+		sent := 0
+		if len(b) > copyLimit {
+			if sent, err = c.sendNow(b); err != nil && (total == 0 || c.send.err != nil) {
 				return total, err
 			}
 		}
-		return total, nil
-	}
-	var q *request
-	if r == nil {
-		q = requests.Get().(*request)
-		q.kind = requestWrite
-	} else {
-		if err := c.refusal(); err != nil && r.loop == c.loop {
-			return 0, err
+		switch rest := b[sent:]; {
+		case len(rest) > copyLimit:
+			c.loop.queuePrivate(c, rest)
+		case len(rest) > 0:
+			c.loop.queueCopy(c, rest)
 		}
-		q = r.co.ask(requestWrite)
+		total += int64(len(b))
 	}
-	q.bufs, q.left = buffers, size
-	if r == nil {
-		c.ask(q, nil)
-	} else {
-		c.ask(q, r.co)
-	}
-	n, err := q.n, q.err
-	if r == nil {
-		putRequest(q)
-	}
-	return int64(n), err
+	return total, nil
 }
 
 // writeFromLoop writes on behalf of a handler of another loop.
@@ -239,10 +258,15 @@ func (c *conn) writeFromLoop(r *runner, p []byte) (int, error) {
 		c.ask(q, r.co)
 		return q.n, q.err
 	}
+	return c.leaveToLoop(append([]byte(nil), p...))
+}
+
+// leaveToLoop has c's loop write p, which is its own from here on.
+func (c *conn) leaveToLoop(p []byte) (int, error) {
 	if err := c.admit(len(p)); err != nil {
 		return 0, err
 	}
-	q := &request{kind: requestCopy, c: c, buf: append([]byte(nil), p...), left: len(p)}
+	q := &request{kind: requestCopy, c: c, buf: p, left: len(p)}
 	if !c.loop.post(q) {
 		return 0, net.ErrClosed
 	}

@@ -78,6 +78,38 @@ var pressureCases = []Case{
 			t.Errorf("the peer read %d bytes, and no reset", n)
 		}
 	}},
+	{Name: "WritevLimit", Core: true, Run: func(t *testing.T, e *Env) {
+		if e.Backend.Kind() == ringfd.Net {
+			t.Skip("on net a data handler's Writev waits; io_uring would make this run")
+		}
+		e = e.With(t, func(o *ringfd.Options) { o.Loops.WriteLimit = 128 << 10 })
+		const each, most = 4, 1000
+		taken := make(chan int, 1)
+		message := pattern(50 << 10)
+		l, _ := e.serveWith(t, fd.Handler{Data: func(f *fd.FD, _ []byte) {
+			for i := range most {
+				n, err := f.Writev([][]byte{message, message, message, message})
+				if err != nil {
+					if n != 0 {
+						t.Errorf("Writev = %d, %v; want all or nothing", n, err)
+					}
+					taken <- i
+					_ = f.Close()
+					return
+				}
+			}
+			t.Error("it was not refused")
+			taken <- most
+		}})
+		c := e.peerOf(t, l)
+		write(t, c, "x")
+		for range await(t, taken, "the refusal") * each {
+			if err := wantStream(c, message); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantAll(t, c, "")
+	}},
 	{Name: "BroadcastThenClose", Core: true, Run: func(t *testing.T, e *Env) {
 		message := pattern(100 << 10)
 		l, _ := e.serveWith(t, fd.Handler{Data: func(f *fd.FD, _ []byte) {
