@@ -242,9 +242,9 @@ func (l *loop) armReceive(c *conn) {
 	case receiveProvided | receiveMultishot:
 		request.ioprio = recvMultishot
 	case receivePoll:
-		request.opcode, request.flags, request.opFlags = opPollAdd, 0, unix.POLLIN|unix.POLLRDHUP
+		request.opcode, request.flags, request.opFlags = opPollAdd, 0, pollEvents(unix.POLLIN|unix.POLLRDHUP)
 	case receivePoll | receiveMultishot:
-		request.opcode, request.flags, request.opFlags = opPollAdd, 0, unix.POLLIN|unix.POLLRDHUP
+		request.opcode, request.flags, request.opFlags = opPollAdd, 0, pollEvents(unix.POLLIN|unix.POLLRDHUP)
 		request.len = pollAddMulti
 	}
 	l.push(&request)

@@ -404,7 +404,7 @@ func (l *loop) flush(c *conn) {
 	}
 	if s.polled && s.wait {
 		s.inFlight = sendPoll
-		l.push(&sqe{opcode: opPollAdd, fd: c.sysfd, opFlags: unix.POLLOUT, userData: c.userData(kindSend)})
+		l.push(&sqe{opcode: opPollAdd, fd: c.sysfd, opFlags: pollEvents(unix.POLLOUT), userData: c.userData(kindSend)})
 		return
 	}
 	request := sqe{

@@ -184,7 +184,7 @@ func (l *loop) armAccept(a *acceptor) {
 	}
 	data := kindAccept | uint64(a.index)<<32
 	if a.polling {
-		l.push(&sqe{opcode: opPollAdd, fd: a.listener.sysfd, opFlags: unix.POLLIN, userData: data})
+		l.push(&sqe{opcode: opPollAdd, fd: a.listener.sysfd, opFlags: pollEvents(unix.POLLIN), userData: data})
 		return
 	}
 	request := sqe{opcode: opAccept, fd: a.listener.sysfd, opFlags: unix.SOCK_CLOEXEC, userData: data}

@@ -390,7 +390,7 @@ func (p *parked) waitReady(o *op, spin bool) error {
 
 // poll waits for events on fd, in the place of o's own request.
 func (p *parked) poll(o *op, fd int32, events uint32, spin bool) (int32, error) {
-	o.sqe = sqe{opcode: opPollAdd, fd: fd, opFlags: events}
+	o.sqe = sqe{opcode: opPollAdd, fd: fd, opFlags: pollEvents(events)}
 	return p.run(o, spin)
 }
 
