@@ -53,7 +53,8 @@ const (
 	bulkTurn, bulkRead = 16 << 10, 4 << 10
 	// calmAfter is how many receives of less than calmSize end that.
 	calmAfter, calmSize = 4, 4 << 10
-	// turnShare is how much one connection may receive by recv(2) in a turn.
+	// turnShare is how much one connection may receive by recv(2) in a turn, and
+	// send by send(2).
 	turnShare = 256 << 10
 	// scratchSize is how much is received at once for those who do not say where
 	// to.

@@ -26,7 +26,9 @@ type sending struct {
 	copies      bool // sending without a copy copies here
 	halfClose   bool // shutdown(2) once the queue is empty
 	halfClosed  bool
-	result      int32 // of a zero-copy send whose notification is to come
+	turn        uint64 // of the loop, that atOnce counts
+	atOnce      int    // bytes sent at once in that turn
+	result      int32  // of a zero-copy send whose notification is to come
 	vector      *vector
 	err         error    // sticky
 	shutdowns   *request // calls of CloseWrite that wait
@@ -366,11 +368,14 @@ func (l *loop) queue(c *conn, data []byte, ch *chunk, asker *request) {
 	l.touch(c)
 }
 
-// sendNow sends a large p at once, if nothing is before it. What the kernel does
-// not take is left.
+// sendNow sends a large p at once, if nothing is before it, and c has not had its
+// share of the turn. What the kernel does not take is left.
 func (c *conn) sendNow(p []byte) (int, error) {
 	s := &c.send
-	if s.first != nil || c.zeroCopies(len(p)) {
+	if turn := c.loop.count.Turns; s.turn != turn {
+		s.turn, s.atOnce = turn, 0
+	}
+	if s.first != nil || s.atOnce >= turnShare || c.zeroCopies(len(p)) {
 		return 0, nil
 	}
 	for {
@@ -378,6 +383,7 @@ func (c *conn) sendNow(p []byte) (int, error) {
 			uintptr(len(p)), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
+			s.atOnce += int(n)
 			return int(n), nil
 		case syscall.EAGAIN:
 			return 0, nil

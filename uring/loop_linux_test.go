@@ -2,6 +2,7 @@ package uring
 
 import (
 	"context"
+	"io"
 	"net"
 	"os"
 	"sync/atomic"
@@ -182,5 +183,43 @@ func TestCloseBeforeStart(t *testing.T) {
 	until(t, "the engine closes", ended.Load)
 	if c.sysfd != noFD {
 		t.Error("the descriptor is left open")
+	}
+}
+
+// TestWritersShare has a handler write to a peer that reads as fast as it can: it
+// lets the other connections of its loop have their turns.
+func TestWritersShare(t *testing.T) {
+	e, _ := newLoops(t, 1, 0)
+	const size, times = 64 << 10, 1000
+	most := make(chan int, 1)
+	l, _ := serveOn(t, e, fd.Handler{Blocking: func(f *fd.FD) {
+		c := f.Socket().(*conn)
+		block := make([]byte, size)
+		var turn uint64
+		inTurn, largest := 0, 0
+		for range times {
+			if c.loop.count.Turns != turn {
+				turn, inTurn = c.loop.count.Turns, 0
+			}
+			if _, err := f.Write(block); err != nil {
+				break
+			}
+			if c.loop.count.Turns == turn {
+				inTurn += size
+			}
+			largest = max(largest, inTurn)
+		}
+		most <- largest
+	}})
+	c, err := net.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if n, err := io.Copy(io.Discard, c); n != size*times || err != nil {
+		t.Errorf("%d bytes arrived, %v", n, err)
+	}
+	if n := <-most; n > turnShare+size {
+		t.Errorf("a handler wrote %d bytes in one turn", n)
 	}
 }
