@@ -7,10 +7,12 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/ringfd/ringfd"
+	"github.com/ringfd/ringfd/accept"
 	"github.com/ringfd/ringfd/fd"
 )
 
@@ -60,16 +62,14 @@ var pressureCases = []Case{
 		l, _ := e.serveWith(t, fd.Handler{
 			Open: func(f *fd.FD) {
 				_ = f.Conn().SetLinger(0)
-				go func() { opened <- f }()
-				if e.Row.Options.Backend != ringfd.Net {
-					_, _ = f.Write(make([]byte, beyondBuffers))
-				}
+				opened <- f
+				_, _ = f.Write(make([]byte, beyondBuffers))
 			},
 			Data: func(*fd.FD, []byte) {},
 		})
 		c := e.peerOf(t, l)
 		f := await(t, opened, "Open")
-		read(t, c, "")
+		read(t, c, "\x00")
 		go func() { closed <- f.Close() }()
 		if err := await(t, closed, "the end of Close"); err != nil {
 			t.Error(err)
@@ -110,6 +110,7 @@ var pressureCases = []Case{
 		}
 		wantAll(t, c, "")
 	}},
+	{Name: "GoexitAmongOthers", Run: goexitAmongOthers},
 	{Name: "BroadcastThenClose", Core: true, Run: func(t *testing.T, e *Env) {
 		message := pattern(100 << 10)
 		l, _ := e.serveWith(t, fd.Handler{Data: func(f *fd.FD, _ []byte) {
@@ -159,6 +160,50 @@ func endRightAfterData(t *testing.T, e *Env) {
 					if err := await(t, ends, h.name+": the end"); err != nil {
 						t.Fatal(h.name, ": ", err)
 					}
+				}
+			}
+		})
+	}
+}
+
+// goexitAmongOthers has handlers end their goroutines while others of the same
+// loop receive floods: those lose nothing.
+func goexitAmongOthers(t *testing.T, e *Env) {
+	for _, h := range echoes() {
+		t.Run(h.name, func(t *testing.T) {
+			e := e.With(t, func(o *ringfd.Options) { o.Loops.Count = 1 })
+			l, _ := e.serveWith(t, h.handler)
+			bad, _ := e.serveWith(t, fd.Handler{Data: func(*fd.FD, []byte) { runtime.Goexit() }})
+			badToo, _ := e.serveWith(t, fd.Handler{Blocking: func(f *fd.FD) {
+				_, _ = f.Read(make([]byte, 10))
+				runtime.Goexit()
+			}})
+			var floods []<-chan error
+			message := pattern(8 << 20)
+			for range 4 {
+				c := e.peerOf(t, l)
+				floods = append(floods, async(func() error { return wantEcho(c, message) }))
+				c = e.peerOf(t, l)
+				floods = append(floods, async(func() error {
+					for range 300 {
+						if err := wantEcho(c, message[:3000]); err != nil {
+							return err
+						}
+					}
+					return nil
+				}))
+			}
+			for range 300 { // more than there are buffers
+				for _, l := range []*accept.Listener{bad, badToo} {
+					c := e.peerOf(t, l)
+					write(t, c, "0123456789 and more")
+					_, _ = io.Copy(io.Discard, c)
+					_ = c.Close()
+				}
+			}
+			for _, f := range floods {
+				if err := await(t, f, "the end of an echo"); err != nil {
+					t.Error(err)
 				}
 			}
 		})
