@@ -520,21 +520,30 @@ func (l *loop) sent(e cqe) {
 		l.afterSend(c, wasCancelled)
 		return
 	case sendZeroCopy:
-		if e.flags&cqeMore != 0 {
+		if e.flags&cqeMore != 0 { // errors have a notification, too
 			s.inFlight, s.result = sendNotified, e.res
 			return
 		}
-		if e.res == -int32(syscall.EOPNOTSUPP) {
-			s.copies = true
-			e.res = -int32(syscall.EINTR)
-		}
+		e.res = s.withoutCopy(e.res)
 	case sendNotified:
 		if uint32(e.res)&notifCopied != 0 {
 			s.copies = true
 		}
-		e.res = s.result
+		e.res = s.withoutCopy(s.result)
 	}
 	l.sendEnded(c, e.res)
+}
+
+// withoutCopy is the result of a zero-copy send. One that the socket does not know,
+// or that finds no memory to lock (RLIMIT_MEMLOCK), is made again as one that
+// copies.
+func (s *sending) withoutCopy(res int32) int32 {
+	switch syscall.Errno(-res) {
+	case syscall.EOPNOTSUPP, syscall.ENOMEM, syscall.ENOBUFS:
+		s.copies = true
+		return -int32(syscall.EINTR)
+	}
+	return res
 }
 
 // finishQuiet ends the sends that have posted nothing, and so succeeded.

@@ -110,6 +110,21 @@ var pressureCases = []Case{
 		}
 		wantAll(t, c, "")
 	}},
+	{Name: "ZeroCopy", Run: func(t *testing.T, e *Env) {
+		// It turns itself off where the kernel copies, or knows nothing of it.
+		e = e.With(t, func(o *ringfd.Options) { o.Loops.ZeroCopy = 1 << 10 })
+		for _, h := range echoes() {
+			t.Run(h.name, func(t *testing.T) {
+				l, _ := e.serveWith(t, h.handler)
+				c := e.peerOf(t, l)
+				for _, size := range []int{100, 2 << 10, 64 << 10, 8 << 20} {
+					if err := wantEcho(c, pattern(size)); err != nil {
+						t.Fatalf("%d bytes: %v", size, err)
+					}
+				}
+			})
+		}
+	}},
 	{Name: "GoexitAmongOthers", Run: goexitAmongOthers},
 	{Name: "BroadcastThenClose", Core: true, Run: func(t *testing.T, e *Env) {
 		message := pattern(100 << 10)
