@@ -146,8 +146,13 @@ func TestAlarmInTime(t *testing.T) {
 		}
 		l.mail.sleeping.Store(true)
 		l.timers.wakeAt(l, at) // as the loop does before it waits
+		for end := time.Now().Add(5 * time.Second); l.mail.sleeping.Load(); time.Sleep(50 * time.Microsecond) {
+			if time.Now().After(end) {
+				t.Error("no alarm ends the wait")
+				l.mail.sleeping.Store(false)
+			}
+		}
 	})
-	until(t, "the alarm ends the wait", func() bool { return !l.mail.sleeping.Load() || l.timers.alarm == nil })
 }
 
 // TestCloseBeforeStart closes a dialled connection in the moment that it is given
