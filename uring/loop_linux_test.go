@@ -175,10 +175,13 @@ func TestCloseBeforeStart(t *testing.T) {
 	}
 	closed := make(chan error, 1)
 	go func() { closed <- f.Close() }()
-	until(t, "the loop knows of Close", func() bool { return c.closed.Load() })
+	until(t, "the loop knows of Close", func() (knows bool) {
+		onLoop(t, set.all[0], func(*loop) { knows = c.closers != nil })
+		return knows
+	})
 	var ended atomic.Bool
 	go func() { _ = e.Close(); ended.Store(true) }()
-	until(t, "the loop ends", func() bool { <-set.all[0].ended; return true })
+	<-set.all[0].ended
 	c.handOver()
 	select {
 	case <-closed:
