@@ -48,6 +48,9 @@ func (b *netBackend) broadcast(ctx context.Context, fds []*fd.FD, message []byte
 			if q.begun {
 				q.s.writing.Unlock()
 			}
+			q.s.mu.Lock()
+			q.state = finished
+			q.s.mu.Unlock()
 			done(q.i, q.n, net.ErrClosed)
 			continue
 		}

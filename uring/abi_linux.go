@@ -1,5 +1,10 @@
 package uring
 
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
 // The parts of <linux/io_uring.h> that this package uses, with the header's
 // names in Go's spelling.
 
@@ -131,3 +136,12 @@ const (
 	sqeSize = 64
 	cqeSize = 16
 )
+
+// pollEvents are poll32_events. A big-endian kernel takes the halves the other way
+// round, for the sake of the 16-bit field that was there before.
+func pollEvents(events uint32) uint32 {
+	if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 {
+		return bits.RotateLeft32(events, 16)
+	}
+	return events
+}

@@ -92,12 +92,7 @@ func (l *loop) beginClose(c *conn) {
 	c.phase = phaseFlushing
 	c.closed.Store(true)
 	l.failReads(c, net.ErrClosed)
-	l.failWrites(c, func(q *request) error {
-		if q.kind == requestCopy {
-			return nil // written, as far as who wrote it knows
-		}
-		return net.ErrClosed
-	})
+	l.failWrites(c, func(*request) error { return net.ErrClosed })
 	c.receive.unread, c.receive.consumed = nil, 0
 	c.deadlines[timerWrite].at.Store(0)
 }

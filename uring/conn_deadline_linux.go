@@ -195,9 +195,10 @@ func (t *timers) down(i int) {
 // place notes where the timer at i is.
 func (t *timers) place(i int) { t.heap[i].c.deadlines[t.heap[i].kind].index = int32(i + 1) }
 
-// wakeAt wakes l with a timer of the runtime.
+// wakeAt wakes l, which is about to wait, with a timer of the runtime. One that is
+// set already will do, unless it may have rung before l was about to wait.
 func (t *timers) wakeAt(l *loop, at int64) {
-	if t.alarmAt == at {
+	if t.alarmAt == at && at > clock() {
 		return
 	}
 	t.alarmAt = at

@@ -25,6 +25,7 @@ type receiving struct {
 	small     uint8 // receives in a row that were not much
 	polled    bool  // the kernel does not wait on this descriptor
 	readable  bool  // there may be something, as far as poll(2) knows
+	ending    bool  // and after it the end: poll(2) will not tell of that again
 
 	turn  uint64 // of the loop, that bytes counts
 	bytes int    // received in that turn
@@ -52,7 +53,8 @@ const (
 	bulkTurn, bulkRead = 16 << 10, 4 << 10
 	// calmAfter is how many receives of less than calmSize end that.
 	calmAfter, calmSize = 4, 4 << 10
-	// turnShare is how much one connection may receive by recv(2) in a turn.
+	// turnShare is how much one connection may receive by recv(2) in a turn, and
+	// send by send(2).
 	turnShare = 256 << 10
 	// scratchSize is how much is received at once for those who do not say where
 	// to.
@@ -226,7 +228,13 @@ func (l *loop) armReceive(c *conn) {
 		}
 		return
 	}
-	if want == 0 || r.readable {
+	if want == 0 {
+		return
+	}
+	if r.readable {
+		if c.isData() {
+			l.nextTurn(c) // what it has to send had kept it from receiving
+		}
 		return
 	}
 	r.inFlight = want
@@ -235,9 +243,9 @@ func (l *loop) armReceive(c *conn) {
 	case receiveProvided | receiveMultishot:
 		request.ioprio = recvMultishot
 	case receivePoll:
-		request.opcode, request.flags, request.opFlags = opPollAdd, 0, unix.POLLIN|unix.POLLRDHUP
+		request.opcode, request.flags, request.opFlags = opPollAdd, 0, pollEvents(unix.POLLIN|unix.POLLRDHUP)
 	case receivePoll | receiveMultishot:
-		request.opcode, request.flags, request.opFlags = opPollAdd, 0, unix.POLLIN|unix.POLLRDHUP
+		request.opcode, request.flags, request.opFlags = opPollAdd, 0, pollEvents(unix.POLLIN|unix.POLLRDHUP)
 		request.len = pollAddMulti
 	}
 	l.push(&request)
@@ -275,6 +283,7 @@ func (l *loop) received(c *conn, e cqe) {
 		return
 	}
 	r.readable = true
+	r.ending = r.ending || e.res&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
 	l.receiveReadable(c)
 }
 
@@ -289,14 +298,38 @@ func (l *loop) receivedProvided(c *conn, e cqe) {
 		return
 	}
 	data, bid, done := l.buffers.received(e)
+	l.delivery = delivery{c, bid, done}
 	if len(data) > 0 {
 		l.learn(c, len(data))
 		l.deliver(c, data)
 	} else {
 		l.receiveFailed(c, e.res)
 	}
-	if done {
-		l.buffers.add(bid)
+	l.endDelivery()
+}
+
+// delivery is a buffer of the kernel's whose data is being given to c.
+type delivery struct {
+	c    *conn
+	bid  uint16
+	done bool // it is to be given back
+}
+
+// endDelivery keeps what nobody took, and gives the buffer back. It is called
+// also when a handler has ended the goroutine meanwhile.
+func (l *loop) endDelivery() {
+	d := l.delivery
+	if d.c == nil {
+		return
+	}
+	l.delivery = delivery{}
+	r := &d.c.receive
+	if d.c.phase == phaseOpen {
+		l.keep(d.c, r.borrowed)
+	}
+	r.borrowed = nil
+	if d.done {
+		l.buffers.add(d.bid)
 	}
 }
 
@@ -338,20 +371,21 @@ func (l *loop) nextTurn(c *conn) {
 
 // receiveAgain goes on with those that had their share of the last turn.
 func (l *loop) receiveAgain() {
-	if len(l.again) == 0 {
-		return
+	if len(l.resumed) == 0 { // else a handler ended the goroutine
+		l.again, l.resumed = l.resumed, l.again
 	}
-	again := l.again
-	l.again, l.spareAgain = l.spareAgain[:0], again
-	for _, c := range again {
+	for l.nextResumed < len(l.resumed) {
+		c := l.resumed[l.nextResumed]
+		l.nextResumed++
 		c.isNext = false
 		if c.phase == phaseOpen {
+			l.touch(c)
 			l.receiveReadable(c)
 			l.runReady()
-			l.touch(c)
 		}
 	}
-	clear(again)
+	clear(l.resumed)
+	l.resumed, l.nextResumed = l.resumed[:0], 0
 }
 
 // receiveReadable receives from c for whom it is for.
@@ -398,7 +432,7 @@ func (l *loop) receiveInto(c *conn, p []byte) int {
 		}
 		return 0
 	}
-	if int(n) < len(p) { // that was all: poll tells of more
+	if int(n) < len(p) && !r.ending { // that was all: poll tells of more
 		r.readable = false
 		l.touch(c)
 	}
@@ -406,7 +440,7 @@ func (l *loop) receiveInto(c *conn, p []byte) int {
 	return int(n)
 }
 
-// deliver gives data to those who wait for it, and keeps the rest.
+// deliver gives data to those who wait for it, and leaves the rest as borrowed.
 func (l *loop) deliver(c *conn, data []byte) {
 	if c.isData() {
 		if c.phase == phaseOpen {
@@ -418,10 +452,6 @@ func (l *loop) deliver(c *conn, data []byte) {
 	r.borrowed = data
 	l.serveReads(c)
 	l.runReady() // they read on
-	if c.phase == phaseOpen {
-		l.keep(c, r.borrowed)
-	}
-	r.borrowed = nil
 }
 
 // keep keeps data for a later Read.

@@ -1,6 +1,7 @@
 package uring
 
 import (
+	"bytes"
 	"net"
 	"os"
 	"syscall"
@@ -25,7 +26,9 @@ type sending struct {
 	copies      bool // sending without a copy copies here
 	halfClose   bool // shutdown(2) once the queue is empty
 	halfClosed  bool
-	result      int32 // of a zero-copy send whose notification is to come
+	turn        uint64 // of the loop, that atOnce counts
+	atOnce      int    // bytes sent at once in that turn
+	result      int32  // of a zero-copy send whose notification is to come
 	vector      *vector
 	err         error    // sticky
 	shutdowns   *request // calls of CloseWrite that wait
@@ -190,45 +193,63 @@ func (c *conn) Write(p []byte) (int, error) {
 // not read. It is Retryable.
 var errBacklog = os.NewSyscallError("write", syscall.ENOBUFS)
 
-// Writev is Write of all the buffers.
+// Writev is Write of all the buffers: all of them are in the queue before it waits,
+// and none is where it fails for want of room.
 func (c *conn) Writev(buffers [][]byte) (int64, error) {
 	size := 0
 	for _, b := range buffers {
 		size += len(b)
 	}
 	r := c.loop.anywhere()
-	if r != nil && (!r.canWait() || c.isData() || size <= copyLimit && r.loop == c.loop) {
-		var total int64
-		for _, b := range buffers {
-			n, err := c.Write(b)
-			total += int64(n)
-			if err != nil {
+	if r == nil {
+		q := requests.Get().(*request)
+		q.kind, q.bufs, q.left = requestWrite, buffers, size
+		c.ask(q, nil)
+		n, err := q.n, q.err
+		putRequest(q)
+		return int64(n), err
+	}
+	wait := r.canWait() && (r.loop != c.loop || !c.isData())
+	if r.loop == c.loop {
+		if err := c.refusal(); err != nil {
+			return 0, err
+		}
+		switch {
+		case !wait && c.send.queued > c.loop.set.config.WriteLimit:
+			return 0, errBacklog
+		case !wait, size <= copyLimit && c.send.queued <= bufferedLimit:
+			return c.queueAll(buffers)
+		}
+	}
+	if !wait {
+		n, err := c.leaveToLoop(bytes.Join(buffers, nil))
+		return int64(n), err
+	}
+	q := r.co.ask(requestWrite)
+	q.bufs, q.left = buffers, size
+	c.ask(q, r.co)
+	return int64(q.n), q.err
+}
+
+// queueAll sends at once what the kernel takes of buffers, and queues a copy of
+// the rest.
+func (c *conn) queueAll(buffers [][]byte) (total int64, err error) {
+	for _, b := range buffers {
+		sent := 0
+		if len(b) > copyLimit {
+			if sent, err = c.sendNow(b); err != nil && (total == 0 || c.send.err != nil) {
 				return total, err
 			}
 		}
-		return total, nil
-	}
-	var q *request
-	if r == nil {
-		q = requests.Get().(*request)
-		q.kind = requestWrite
-	} else {
-		if err := c.refusal(); err != nil && r.loop == c.loop {
-			return 0, err
+		switch rest := b[sent:]; {
+		case len(rest) > copyLimit:
+			c.loop.queuePrivate(c, rest)
+		case len(rest) > 0:
+			c.loop.queueCopy(c, rest)
 		}
-		q = r.co.ask(requestWrite)
+		total += int64(len(b))
 	}
-	q.bufs, q.left = buffers, size
-	if r == nil {
-		c.ask(q, nil)
-	} else {
-		c.ask(q, r.co)
-	}
-	n, err := q.n, q.err
-	if r == nil {
-		putRequest(q)
-	}
-	return int64(n), err
+	return total, nil
 }
 
 // writeFromLoop writes on behalf of a handler of another loop.
@@ -239,18 +260,35 @@ func (c *conn) writeFromLoop(r *runner, p []byte) (int, error) {
 		c.ask(q, r.co)
 		return q.n, q.err
 	}
-	if c.closed.Load() {
-		return 0, net.ErrClosed
+	return c.leaveToLoop(append([]byte(nil), p...))
+}
+
+// leaveToLoop has c's loop write p, which is its own from here on.
+func (c *conn) leaveToLoop(p []byte) (int, error) {
+	if err := c.admit(len(p)); err != nil {
+		return 0, err
 	}
-	if c.remote.Load() > int64(c.loop.set.config.WriteLimit) {
-		return 0, errBacklog
-	}
-	c.remote.Add(int64(len(p)))
-	q := &request{kind: requestCopy, c: c, buf: append([]byte(nil), p...), left: len(p)}
+	q := &request{kind: requestCopy, c: c, buf: p, left: len(p)}
 	if !c.loop.post(q) {
 		return 0, net.ErrClosed
 	}
 	return len(p), nil
+}
+
+// admit takes on n bytes that a data handler writes by a request that nobody waits
+// for, or says why not. Once taken on they are sent, unless the connection ends:
+// what is written after them must not arrive without them.
+func (c *conn) admit(n int) error {
+	switch {
+	case c.closed.Load():
+		return net.ErrClosed
+	case c.deadlines[timerWrite].expired():
+		return os.ErrDeadlineExceeded
+	case c.remote.Load() > int64(c.loop.set.config.WriteLimit):
+		return errBacklog
+	}
+	c.remote.Add(int64(n))
+	return nil
 }
 
 // refusal says why nothing more can be written, or nil.
@@ -271,9 +309,8 @@ func (c *conn) refusal() error {
 // startWrite queues what q has, by reference.
 func (l *loop) startWrite(q *request) {
 	c := q.c
-	if err := c.refusal(); err != nil {
-		q.err = err
-		l.finish(q)
+	if err := c.refusal(); err != nil && !(q.kind == requestCopy && err == os.ErrDeadlineExceeded) {
+		l.finishWrite(c, q, err)
 		return
 	}
 	if q.bufs == nil {
@@ -331,11 +368,14 @@ func (l *loop) queue(c *conn, data []byte, ch *chunk, asker *request) {
 	l.touch(c)
 }
 
-// sendNow sends a large p at once, if nothing is before it. What the kernel does
-// not take is left.
+// sendNow sends a large p at once, if nothing is before it, and c has not had its
+// share of the turn. What the kernel does not take is left.
 func (c *conn) sendNow(p []byte) (int, error) {
 	s := &c.send
-	if s.first != nil || c.zeroCopies(len(p)) {
+	if turn := c.loop.count.Turns; s.turn != turn {
+		s.turn, s.atOnce = turn, 0
+	}
+	if s.first != nil || s.atOnce >= turnShare || c.zeroCopies(len(p)) {
 		return 0, nil
 	}
 	for {
@@ -343,6 +383,7 @@ func (c *conn) sendNow(p []byte) (int, error) {
 			uintptr(len(p)), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
+			s.atOnce += int(n)
 			return int(n), nil
 		case syscall.EAGAIN:
 			return 0, nil
@@ -364,12 +405,12 @@ func (c *conn) zeroCopies(size int) bool {
 // flush has the kernel send what is at the head of the queue.
 func (l *loop) flush(c *conn) {
 	s := &c.send
-	if s.inFlight != 0 || s.first == nil || s.err != nil {
+	if s.inFlight != 0 || s.first == nil || s.err != nil || c.phase >= phaseEnding {
 		return
 	}
 	if s.polled && s.wait {
 		s.inFlight = sendPoll
-		l.push(&sqe{opcode: opPollAdd, fd: c.sysfd, opFlags: unix.POLLOUT, userData: c.userData(kindSend)})
+		l.push(&sqe{opcode: opPollAdd, fd: c.sysfd, opFlags: pollEvents(unix.POLLOUT), userData: c.userData(kindSend)})
 		return
 	}
 	request := sqe{
@@ -479,21 +520,30 @@ func (l *loop) sent(e cqe) {
 		l.afterSend(c, wasCancelled)
 		return
 	case sendZeroCopy:
-		if e.flags&cqeMore != 0 {
+		if e.flags&cqeMore != 0 { // errors have a notification, too
 			s.inFlight, s.result = sendNotified, e.res
 			return
 		}
-		if e.res == -int32(syscall.EOPNOTSUPP) {
-			s.copies = true
-			e.res = -int32(syscall.EINTR)
-		}
+		e.res = s.withoutCopy(e.res)
 	case sendNotified:
 		if uint32(e.res)&notifCopied != 0 {
 			s.copies = true
 		}
-		e.res = s.result
+		e.res = s.withoutCopy(s.result)
 	}
 	l.sendEnded(c, e.res)
+}
+
+// withoutCopy is the result of a zero-copy send. One that the socket does not know,
+// or that finds no memory to lock (RLIMIT_MEMLOCK), is made again as one that
+// copies.
+func (s *sending) withoutCopy(res int32) int32 {
+	switch syscall.Errno(-res) {
+	case syscall.EOPNOTSUPP, syscall.ENOMEM, syscall.ENOBUFS:
+		s.copies = true
+		return -int32(syscall.EINTR)
+	}
+	return res
 }
 
 // finishQuiet ends the sends that have posted nothing, and so succeeded.
@@ -585,15 +635,15 @@ func (l *loop) drop(c *conn, before, p *piece) {
 	l.memory.put(p)
 }
 
-// failWrites ends the calls for which refuse has an error. Those of which the
-// kernel has a part end when it has let go.
+// failWrites ends the calls for which refuse has an error, but not what no call
+// waits for. Those of which the kernel has a part end when it has let go.
 func (l *loop) failWrites(c *conn, refuse func(q *request) error) {
 	s := &c.send
 	var before *piece
 	p := s.first
 	if s.inFlight != 0 && s.inFlight != sendPoll {
 		for range s.pieces {
-			if q := p.asker; q != nil && q.refused == nil {
+			if q := p.asker; q != nil && q.kind != requestCopy && q.refused == nil {
 				if q.refused = refuse(q); q.refused != nil {
 					l.cancelSend(c)
 				}
@@ -604,7 +654,7 @@ func (l *loop) failWrites(c *conn, refuse func(q *request) error) {
 	for p != nil {
 		q, next := p.asker, p.next
 		var err error
-		if q != nil && (q.refused == nil || s.inFlight == 0) {
+		if q != nil && q.kind != requestCopy && (q.refused == nil || s.inFlight == 0) {
 			err = refuse(q)
 		}
 		if err == nil {

@@ -38,13 +38,7 @@ func (b *broadcast) run(ctx context.Context, e *Engine, fds []*fd.FD) {
 		b.co = r.co
 	}
 	b.left.Store(1) // so that it does not end while it begins
-	perLoop := b.begin(ctx, fds, requestWrite)
-	stop := context.AfterFunc(ctx, func() {
-		for l := range perLoop {
-			l.post(&request{kind: requestRun, run: func(l *loop) { b.cancel(l, perLoop[l], ctx.Err()) }})
-		}
-	})
-	defer stop()
+	perLoop := b.begin(ctx, fds, requestWrite, func(*conn) error { return nil })
 	for l, asks := range perLoop {
 		if !l.post(&request{kind: requestRun, run: func(l *loop) { l.startAll(asks) }}) {
 			for _, q := range asks {
@@ -53,6 +47,13 @@ func (b *broadcast) run(ctx context.Context, e *Engine, fds []*fd.FD) {
 			}
 		}
 	}
+	// After the writes have been asked for, or it could come before them.
+	stop := context.AfterFunc(ctx, func() {
+		for l := range perLoop {
+			l.post(&request{kind: requestRun, run: func(l *loop) { b.cancel(l, perLoop[l], ctx.Err()) }})
+		}
+	})
+	defer stop()
 	if b.left.Add(-1) == 0 {
 		return
 	}
@@ -63,9 +64,9 @@ func (b *broadcast) run(ctx context.Context, e *Engine, fds []*fd.FD) {
 	<-b.done
 }
 
-// begin sorts the connections by loop, and starts the writes of those that are on
-// none.
-func (b *broadcast) begin(ctx context.Context, fds []*fd.FD, kind requestKind) map[*loop][]*request {
+// begin sorts the connections by loop, but for those that admit has an error for,
+// and starts the writes of those that are on none.
+func (b *broadcast) begin(ctx context.Context, fds []*fd.FD, kind requestKind, admit func(*conn) error) map[*loop][]*request {
 	perLoop := make(map[*loop][]*request)
 	for i, f := range fds {
 		if f == nil {
@@ -74,6 +75,9 @@ func (b *broadcast) begin(ctx context.Context, fds []*fd.FD, kind requestKind) m
 		q := &b.asks[i]
 		switch s := f.Socket().(type) {
 		case *conn:
+			if q.err = admit(s); q.err != nil {
+				continue
+			}
 			*q = request{kind: kind, c: s, buf: b.message, left: len(b.message), whole: b}
 			perLoop[s.loop] = append(perLoop[s.loop], q)
 			b.left.Add(1)
@@ -95,7 +99,13 @@ func (b *broadcast) begin(ctx context.Context, fds []*fd.FD, kind requestKind) m
 func (b *broadcast) leave(e *Engine, r *runner, fds []*fd.FD) {
 	own := &broadcast{message: append([]byte(nil), b.message...), asks: make([]request, len(fds))}
 	own.left.Store(1) // nobody waits for the last
-	for l, asks := range own.begin(context.Background(), fds, requestWrite) {
+	perLoop := own.begin(context.Background(), fds, requestCopy, func(c *conn) error {
+		if c.loop == r.loop && c.send.queued > c.loop.set.config.WriteLimit {
+			return errBacklog
+		}
+		return c.admit(len(b.message))
+	})
+	for l, asks := range perLoop {
 		if l == r.loop {
 			l.startAll(asks)
 		} else {
@@ -106,11 +116,17 @@ func (b *broadcast) leave(e *Engine, r *runner, fds []*fd.FD) {
 		if f == nil {
 			continue
 		}
+		q := &own.asks[i]
+		known := true
+		switch s := f.Socket().(type) {
+		case *conn:
+			known = q.c == nil || s.loop == r.loop // it is not on its way to another loop
+		case *Socket:
+			known = false
+		}
 		b.asks[i].n = len(b.message)
-		if c, ok := f.Socket().(*conn); ok && c.loop == r.loop {
-			if q := &own.asks[i]; q.err != nil {
-				b.asks[i].n, b.asks[i].err = q.n, q.err
-			}
+		if known && q.err != nil {
+			b.asks[i].n, b.asks[i].err = q.n, q.err
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package uring
 
 import (
+	"math"
+	"encoding/binary"
 	"os"
 	"runtime"
 	"sync"
@@ -32,7 +34,8 @@ type loop struct {
 	mail     mail
 	mailLeft *request // taken, and not done yet
 	wakeFD   int      // an eventfd that ends the wait in the kernel
-	wakeWord [8]byte  // what is read from it
+	wakeWord [8]byte  // what the ring reads from it
+	wakeOurs bool     // no ring reads from it
 
 	conns     connTable
 	acceptors []*acceptor // by number, from 1
@@ -44,12 +47,16 @@ type loop struct {
 	firstReady, lastReady *coroutine
 	idle                  []*coroutine
 	touched               []*conn // to be looked at before the turn ends
-	again, spareAgain     []*conn // to go on receiving in the next turn
+	again                 []*conn // to go on receiving in the next turn
+	resumed               []*conn // to go on receiving in this one; of which
+	nextResumed           int     // is next
 	quiet                 []*conn // whose send posts no completion if it succeeds
+	quietLeft             bool    // it could not be looked through in the last turn
+	batched               bool    // several completions came in the last turn
 
-	batch          []cqe  // completions taken from the queue
-	next           int    // of them: the next one to handle
-	aside          []cqe  // see setAside
+	batch          []cqe // completions taken from the queue; of which
+	next, sends    int   // all before next, and the sends before sends, were handled
+	delivery       delivery
 	published      uint32 // requests in the submission queue, since the start
 	timers         timers
 	waitArg        getEventsArg
@@ -198,6 +205,7 @@ func (l *loop) main() {
 	defer func() {
 		if !l.over {
 			l.leaveHandler()
+			l.endDelivery()
 			l.main()
 		}
 	}()
@@ -255,9 +263,9 @@ func (l *loop) push(request *sqe) {
 		if l.buffers != nil {
 			l.buffers.publish()
 		}
-		left := l.pending()
-		if l.submit(0); l.pending() == left {
-			l.setAside()
+		l.submit(0)
+		if l.ring.full() {
+			l.collect() // old kernels take nothing while completions do not fit
 		}
 	}
 	if l.dead != nil {
@@ -277,21 +285,26 @@ func (l *loop) enter() {
 		return
 	}
 	l.endTurn()
-	if l.isBusy() {
+	busy := l.isBusy()
+	if busy && (l.pending() > 0 || l.held()) {
 		l.submit(enterGetEvents)
 	}
-	if l.ring.ready() == 0 && l.prepareToWait() {
+	// What is quiet from an earlier turn the kernel had not taken: what follows it
+	// waits for its end, which nothing tells of.
+	if !l.quietLeft && !l.hasCompletions() && l.prepareToWait() {
 		l.wait()
-	} else if l.pending() > 0 || l.held() {
+	} else if !busy {
 		l.submit(enterGetEvents)
 	}
 	l.beginTurn()
 }
 
-// isBusy reports that completions are probably there already: then a call that
-// keeps its P takes them. One that may wait would give the P up, and the runtime's
-// monitor would look for such Ps all the time, from a thread that needs the core.
-func (l *loop) isBusy() bool { return len(l.batch) > 1 || l.held() }
+// isBusy reports that completions are there, or probably so: then a call that keeps
+// its P takes them. One that may wait would give the P up, and the runtime's monitor
+// would look for such Ps all the time, from a thread that needs the core.
+func (l *loop) isBusy() bool { return l.quietLeft || l.batched || l.hasCompletions() || l.held() }
+
+func (l *loop) hasCompletions() bool { return len(l.batch) > 0 || l.ring.ready() > 0 }
 
 // held reports that the kernel holds completions back.
 func (l *loop) held() bool { return l.ring.flags()&(sqCQOverflow|sqTaskrun) != 0 }
@@ -307,22 +320,26 @@ func (l *loop) prepareToWait() bool {
 	return true
 }
 
-// wait waits for a completion or the next timer.
+// wait submits, and waits for a completion or the next timer.
 func (l *loop) wait() {
 	began := clock()
-	if l.set.config.BusyPoll > 0 {
+	if l.set.config.BusyPoll > 0 && l.pending() > 0 {
 		l.submit(enterGetEvents)
 	}
 	if l.ring.ready() == 0 && !l.spinner.spin(l) {
 		l.sleep()
 	} else if l.held() {
-		l.enterOnce(0, 0, enterGetEvents)
+		l.enterOnce(0, enterGetEvents)
 	}
 	l.mail.sleeping.Store(false)
 	l.spinner.waited(clock()-began, int64(l.set.config.BusyPoll))
 }
 
-// sleep waits in the kernel.
+// shortWait is how long a loop that never waits for long keeps its P: to give it up
+// and to get it back costs more than such a wait. A stop of the world ends the wait.
+const shortWait = int64(100 * time.Microsecond)
+
+// sleep submits, and waits in the kernel.
 func (l *loop) sleep() {
 	if l.wokeOthers {
 		// They wait for this P, if it is the only one, and would go on doing so
@@ -330,12 +347,30 @@ func (l *loop) sleep() {
 		l.submit(enterGetEvents)
 		l.letOthersRun()
 	}
-	flags := uint32(enterGetEvents)
-	if l.setTimeout() {
-		flags |= enterExtArg
+	if l.spinner.gap < shortWait && l.used.Has(FeatureExtArg) {
+		if l.sleepFor(shortWait, true); l.ring.ready() > 0 || l.dead != nil {
+			return
+		}
 	}
-	l.enterOnce(l.pending(), 1, flags)
+	l.sleepFor(math.MaxInt64, false)
 	l.crowded, l.yielded = false, clock()
+}
+
+// sleepFor waits in the kernel, until the first timer at most.
+func (l *loop) sleepFor(d int64, keepP bool) {
+	l.waitArg.timeout = 0
+	if at, ok := l.timers.first(); ok {
+		if l.used.Has(FeatureExtArg) {
+			d = min(d, max(at-clock(), 0))
+		} else {
+			l.timers.wakeAt(l, at)
+		}
+	}
+	if d < math.MaxInt64 {
+		l.waitTime = unix.NsecToTimespec(d)
+		l.waitArg.timeout = uint64(uintptr(unsafe.Pointer(&l.waitTime)))
+	}
+	l.enterToWait(keepP)
 }
 
 // letOthersRun gives the P to goroutines that wait for one.
@@ -345,9 +380,8 @@ func (l *loop) letOthersRun() {
 	l.yielded = clock()
 }
 
-// yieldEvery is how often a loop that never sleeps looks whether goroutines wait
-// for a P, which costs up to a microsecond. Those that were there the last time
-// already are let run.
+// yieldEvery is how often a loop that keeps its P looks whether goroutines wait for
+// one. Those that were there the last time already are let run.
 const yieldEvery = int64(200 * time.Microsecond)
 
 func (l *loop) yieldIfWanted(now int64) {
@@ -368,22 +402,6 @@ func (l *loop) yieldIfWanted(now int64) {
 	}
 }
 
-// setTimeout makes the wait end when the first timer fires.
-func (l *loop) setTimeout() bool {
-	at, ok := l.timers.first()
-	if !ok {
-		return false
-	}
-	left := max(at-clock(), 0)
-	if !l.used.Has(FeatureExtArg) {
-		l.timers.wakeAt(l, at)
-		return false
-	}
-	l.waitTime = unix.NsecToTimespec(left)
-	l.waitArg = getEventsArg{timeout: uint64(uintptr(unsafe.Pointer(&l.waitTime)))}
-	return true
-}
-
 // submit submits all that is in the queue, and with flags takes what has completed.
 // The calls are short, and keep their P. Some may be left where the completion
 // queue is full, or memory short.
@@ -391,28 +409,39 @@ func (l *loop) submit(flags uint32) {
 	for l.dead == nil {
 		left := l.pending()
 		if left <= rawEnterLimit {
-			l.enterOnce(left, 0, flags)
+			l.enterOnce(left, flags)
 			return
 		}
-		if l.enterOnce(rawEnterLimit, 0, 0); l.pending() == left {
+		if l.enterOnce(rawEnterLimit, 0); l.pending() == left {
 			return
 		}
 	}
 }
 
-// enterOnce is one io_uring_enter. One that waits may lose its P.
-func (l *loop) enterOnce(submit, minComplete, flags uint32) {
+// enterOnce is one io_uring_enter that does not wait.
+func (l *loop) enterOnce(submit, flags uint32) {
 	l.count.Enters++
+	l.entered(l.ring.enter(submit, 0, flags))
+}
+
+// enterToWait is one that submits, and waits for a completion or waitArg's timeout.
+func (l *loop) enterToWait(keepP bool) {
+	l.count.Enters++
+	submit := l.pending()
 	var errno syscall.Errno
-	switch {
-	case flags&enterExtArg != 0:
-		_, _, errno = syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(l.ring.fd), uintptr(submit), uintptr(minComplete),
-			uintptr(flags), uintptr(unsafe.Pointer(&l.waitArg)), unsafe.Sizeof(l.waitArg))
-	case minComplete > 0:
-		_, _, errno = syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(l.ring.fd), uintptr(submit), uintptr(minComplete), uintptr(flags), 0, 0)
+	switch arg := &l.waitArg; {
+	case arg.timeout == 0:
+		_, _, errno = syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(l.ring.fd), uintptr(submit), 1, enterGetEvents, 0, 0)
+	case keepP:
+		_, _, errno = syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(l.ring.fd), uintptr(submit), 1, enterGetEvents|enterExtArg, uintptr(unsafe.Pointer(arg)), unsafe.Sizeof(*arg))
 	default:
-		errno = l.ring.enter(submit, 0, flags)
+		_, _, errno = syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(l.ring.fd), uintptr(submit), 1, enterGetEvents|enterExtArg, uintptr(unsafe.Pointer(arg)), unsafe.Sizeof(*arg))
 	}
+	l.entered(errno)
+}
+
+// entered looks at what an io_uring_enter returned.
+func (l *loop) entered(errno syscall.Errno) {
 	switch errno {
 	case 0, syscall.EINTR, syscall.ETIME:
 	case syscall.EAGAIN, syscall.EBUSY: // the completion queue is full, or memory is short
@@ -430,49 +459,57 @@ func (l *loop) harvest() {
 	r := l.ring
 	for r.flags()&sqCQOverflow != 0 && r.ready() == 0 && l.dead == nil {
 		l.count.Overflows++
-		l.enterOnce(0, 0, enterGetEvents)
+		l.enterOnce(0, enterGetEvents)
 	}
-	l.batch = append(l.batch[:0], l.aside...)
-	l.aside, l.next = l.aside[:0], 0
+	for first := true; first || r.ready() > 0; first = false {
+		l.collect()
+		l.handleSends()
+	}
+	l.batched = len(l.batch) > 1
+	if l.quietLeft = r.flags()&sqCQOverflow != 0 || l.pending() > 0; !l.quietLeft {
+		l.finishQuiet()
+	}
+	l.runReady()
+	l.handleBatch()
+}
+
+// collect moves what has completed to the batch.
+func (l *loop) collect() {
+	r := l.ring
 	n := r.ready()
+	if n == 0 {
+		return
+	}
 	for i := range n {
 		l.batch = append(l.batch, r.peek(i))
 	}
 	r.advance(n)
-	for _, e := range l.batch {
-		if e.userData&kindMask == kindSend {
-			l.sent(e)
+	l.count.Completed += uint64(n)
+	l.count.Batch.Record(uint64(n))
+}
+
+// handleSends handles the sends of the batch.
+func (l *loop) handleSends() {
+	for l.sends < len(l.batch) {
+		c := l.batch[l.sends]
+		l.sends++
+		if c.userData&kindMask == kindSend {
+			l.sent(c)
 		}
 	}
-	if r.flags()&sqCQOverflow == 0 && l.pending() == 0 {
-		l.finishQuiet()
-	}
-	l.runReady()
-	if n := len(l.batch); n > 0 {
-		l.count.Completed += uint64(n)
-		l.count.Batch.Record(uint64(n))
-	}
-	l.handleBatch()
 }
 
-// setAside makes room in the completion queue in the middle of a turn: kernels
-// before 5.19 take no request while it is full.
-func (l *loop) setAside() {
-	n := l.ring.ready()
-	for i := range n {
-		l.aside = append(l.aside, l.ring.peek(i))
-	}
-	l.ring.advance(n)
-}
-
-// handleBatch handles what is left of the batch.
+// handleBatch handles what is left of the batch. A handler may end the goroutine
+// in the middle of it.
 func (l *loop) handleBatch() {
 	for l.next < len(l.batch) {
+		l.handleSends()
 		c := l.batch[l.next]
 		l.next++
 		l.completed(c)
 		l.runReady()
 	}
+	l.batch, l.next, l.sends = l.batch[:0], 0, 0
 }
 
 func (l *loop) completed(e cqe) {
@@ -500,11 +537,20 @@ func (l *loop) awaitWake() {
 	l.push(&sqe{opcode: opRead, fd: int32(l.wakeFD), addr: address(l.wakeWord[:]), len: uint32(len(l.wakeWord)), userData: kindWake})
 }
 
-// wake ends the wait of l, if it waits.
+// wake ends the wait of l, if it waits. The mail is locked meanwhile, and found
+// open: a loop that has ended closes the descriptor, whose number may be of
+// something else by then.
 func (l *loop) wake() {
-	if l.mail.sleeping.Load() && l.mail.sleeping.CompareAndSwap(true, false) {
-		one := [8]byte{7: 1, 0: 1}
-		_, _ = unix.Write(l.wakeFD, one[:]) // it cannot be full
+	m := &l.mail
+	if !m.sleeping.Load() || !m.sleeping.CompareAndSwap(true, false) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.closed {
+		var one [8]byte
+		binary.NativeEndian.PutUint64(one[:], 1)
+		_, _ = unix.Write(l.wakeFD, one[:]) // it is far from full
 	}
 }
 
@@ -562,14 +608,25 @@ func (l *loop) die(cause error) {
 		l.touch(c)
 	}
 	for _, a := range l.acceptors {
-		if a != nil {
-			a.armed = false
-			a.failed <- acceptFailure{errno: syscall.ENXIO}
+		if a != nil && a.armed {
+			l.acceptDied(a)
 		}
 	}
 	graves.Lock()
 	graves.loops = append(graves.loops, l)
 	graves.Unlock()
+	l.replaceWakeFD()
+}
+
+// replaceWakeFD puts another eventfd in the place of the one that the ring may
+// still read from: one that this thread reads, without waiting.
+func (l *loop) replaceWakeFD() {
+	other, err := unix.Eventfd(1, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return // then some wake-ups come late
+	}
+	l.wakeOurs = unix.Dup3(other, l.wakeFD, unix.O_CLOEXEC) == nil
+	_ = unix.Close(other)
 }
 
 // graves keep the memory of rings that died: nobody can say what the kernel still
@@ -579,12 +636,15 @@ var graves struct {
 	loops []*loop
 }
 
-// waitForMail waits without the ring. The ring may take the wake-up, so this looks
-// again now and then.
+// waitForMail waits without the ring. It looks again now and then, for timers.
 func (l *loop) waitForMail() {
 	if l.prepareToWait() {
 		const milliseconds = 10
 		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(l.wakeFD), Events: unix.POLLIN}}, milliseconds)
+		if l.wakeOurs {
+			var count [8]byte
+			_, _ = unix.Read(l.wakeFD, count[:])
+		}
 		l.mail.sleeping.Store(false)
 	}
 }

@@ -178,9 +178,13 @@ func (l *loop) armAccept(a *acceptor) {
 		l.accepting++
 	}
 	a.armed, a.polling = true, a.polled
+	if l.dead != nil {
+		l.acceptDied(a)
+		return
+	}
 	data := kindAccept | uint64(a.index)<<32
 	if a.polling {
-		l.push(&sqe{opcode: opPollAdd, fd: a.listener.sysfd, opFlags: unix.POLLIN, userData: data})
+		l.push(&sqe{opcode: opPollAdd, fd: a.listener.sysfd, opFlags: pollEvents(unix.POLLIN), userData: data})
 		return
 	}
 	request := sqe{opcode: opAccept, fd: a.listener.sysfd, opFlags: unix.SOCK_CLOEXEC, userData: data}
@@ -200,6 +204,16 @@ func (l *loop) stopAccept(a *acceptor) {
 	l.acceptEnded(a)
 }
 
+// acceptDied ends a's request, which a dead ring will not complete.
+func (l *loop) acceptDied(a *acceptor) {
+	a.armed = false
+	if a.stopping {
+		l.acceptEnded(a)
+		return
+	}
+	a.failed <- acceptFailure{errno: syscall.ENXIO}
+}
+
 func (l *loop) acceptEnded(a *acceptor) {
 	if a.index > 0 {
 		l.acceptors[a.index-1] = nil
@@ -211,14 +225,18 @@ func (l *loop) acceptEnded(a *acceptor) {
 // accepted handles a completion of an accept.
 func (l *loop) accepted(e cqe) {
 	a := l.acceptors[uint32(e.userData>>32)&slotMask-1]
-	more := e.flags&cqeMore != 0
 	polling := a.polling
-	a.armed = more
+	a.armed = e.flags&cqeMore != 0
+	defer l.goOnAccepting(a, e, polling) // deferred: a handler that begins may end the goroutine
 	if e.res >= 0 && !polling {
 		l.take(a, e.res)
 	}
+}
+
+// goOnAccepting does what is to be done after a completion.
+func (l *loop) goOnAccepting(a *acceptor, e cqe, polling bool) {
 	switch errno := syscall.Errno(-e.res); {
-	case more:
+	case e.flags&cqeMore != 0:
 	case a.stopping:
 		l.acceptEnded(a)
 	case polling && e.res >= 0:

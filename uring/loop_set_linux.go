@@ -3,6 +3,7 @@ package uring
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"runtime"
 	"sync/atomic"
@@ -137,17 +138,26 @@ func (e *Engine) Served(config *fd.DialConfig, h fd.Handler) fd.Socket {
 
 // Start has the handler of f serve it. f is of Served, and connected.
 func (e *Engine) Start(f *fd.FD) {
-	c := f.Socket().(*conn)
+	if c := f.Socket().(*conn); c.start(f) {
+		c.handOver()
+	}
+}
+
+// start notes that f is given to its loop, unless it is closed.
+func (c *conn) start(f *fd.FD) bool {
 	c.use.Lock()
+	defer c.use.Unlock()
 	if c.closed.Load() {
-		c.use.Unlock()
-		return
+		return false
 	}
 	c.started, c.f = true, f
-	c.use.Unlock()
+	return true
+}
+
+// handOver gives c to its loop.
+func (c *conn) handOver() {
 	if !c.loop.post(&request{kind: requestRun, run: func(l *loop) { l.adopt(c) }}) {
-		_ = f.Close()
-		c.release()
+		c.loop.refuse(c) // it has ended: what was its own is ours
 	}
 }
 
@@ -189,7 +199,7 @@ func (l *loop) close() {
 	l.endTurn()
 	l.cancel(kindWake)
 	for !l.wakeEnded && l.dead == nil {
-		l.enterOnce(l.pending(), 1, enterGetEvents)
+		l.sleepFor(math.MaxInt64, false)
 		l.harvest()
 	}
 	if l.dead == nil {
@@ -199,6 +209,7 @@ func (l *loop) close() {
 		}
 	}
 	_ = unix.Close(l.wakeFD)
+	l.running.Store(nil) // the runtime gives the goroutine's record to another
 	close(l.ended)
 }
 

@@ -300,6 +300,8 @@ func (p *parked) finishQuiet(quiet []quietOp, wake *[harvestBatch]*op, sleepers 
 // drain takes up to a batch of CQEs and collects the ops whose waiters sleep.
 func (p *parked) drain(wake *[harvestBatch]*op) (sleepers int, more bool) {
 	r := p.ring
+	// The flag before the queue: who clears it moves completions into the queue.
+	overflowed := r.flags()&sqCQOverflow != 0
 	n := min(r.ready(), harvestBatch)
 	for i := range n {
 		c := r.peek(i)
@@ -313,7 +315,7 @@ func (p *parked) drain(wake *[harvestBatch]*op) (sleepers int, more bool) {
 		}
 	}
 	r.advance(n)
-	return sleepers, r.ready() > 0 || r.flags()&sqCQOverflow != 0
+	return sleepers, overflowed || r.ready() > 0
 }
 
 // flushOverflow asks the kernel for the completions that did not fit in the
@@ -388,7 +390,7 @@ func (p *parked) waitReady(o *op, spin bool) error {
 
 // poll waits for events on fd, in the place of o's own request.
 func (p *parked) poll(o *op, fd int32, events uint32, spin bool) (int32, error) {
-	o.sqe = sqe{opcode: opPollAdd, fd: fd, opFlags: events}
+	o.sqe = sqe{opcode: opPollAdd, fd: fd, opFlags: pollEvents(events)}
 	return p.run(o, spin)
 }
 

@@ -101,7 +101,8 @@ func (l *loop) end(co *coroutine) { co.next() }
 func (co *coroutine) run(yield func(struct{}) bool) {
 	co.yield = yield
 	co.learn()
-	co.loop.running.Store(&co.runner) // now that g is known
+	co.loop.running.Store(&co.runner)                       // now that g is known
+	defer func() { co.loop.running.Store(&co.loop.self) }() // another goroutine may have g next
 	for co.c != nil {
 		co.serve()
 		yield(struct{}{})
@@ -126,7 +127,7 @@ func (co *coroutine) serve() {
 // ask returns co's own request, to be filled in.
 func (co *coroutine) ask(kind requestKind) *request {
 	q := &co.req
-	q.kind, q.n, q.err = kind, 0, nil
+	q.kind, q.n, q.err, q.refused = kind, 0, nil, nil
 	return q
 }
 
@@ -143,11 +144,16 @@ func (c *conn) panicked(value any) {
 // application on the loop's thread.
 func (l *loop) enterHandler(r *runner) {
 	l.handlers.Store(l.handlers.Load() + 1)
-	l.running.Store(r)
+	if r.g != 0 { // else its goroutine is new, and tells
+		l.running.Store(r)
+	}
 }
 
+// leaveHandler may be called twice, after a handler that ended its goroutine.
 func (l *loop) leaveHandler() {
-	l.handlers.Store(l.handlers.Load() + 1)
+	if n := l.handlers.Load(); n%2 != 0 {
+		l.handlers.Store(n + 1)
+	}
 	l.running.Store(&l.self)
 }
 

@@ -26,7 +26,7 @@ func Cases(r Row) []Case {
 	connections := slices.Concat(octezCases, endCases, halfCases, closeCases, deadlineCases,
 		dataCases, concurrencyCases, eventCases, optionCases, allocCases, backendCases)
 	if r.Served {
-		return slices.Concat(connections, serveCases, dataHandlerCases, handlerCases, drainCases, broadcastCases)
+		return slices.Concat(connections, serveCases, dataHandlerCases, handlerCases, drainCases, broadcastCases, pressureCases)
 	}
 	return slices.Concat(connections, connectCases, listenCases, acceptCases)
 }
