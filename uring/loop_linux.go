@@ -170,11 +170,11 @@ func (l *loop) open() (err error) {
 	l.self.loop = l
 	l.self.learn()
 	l.running.Store(&l.self)
-	if l.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+	if l.wakeFD, err = sysEventfd(); err != nil {
 		return os.NewSyscallError("eventfd", err)
 	}
 	if l.ring, err = newLoopRing(l.used); err != nil {
-		_ = unix.Close(l.wakeFD)
+		_ = sysClose(l.wakeFD)
 		return err
 	}
 	l.begin, l.ended = make(chan struct{}), make(chan struct{})
@@ -354,10 +354,9 @@ func (l *loop) enterOnce(submit, minComplete, flags uint32) {
 	var errno syscall.Errno
 	switch {
 	case flags&enterExtArg != 0:
-		_, _, errno = syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(l.ring.fd), uintptr(submit), uintptr(minComplete),
-			uintptr(flags), uintptr(unsafe.Pointer(&l.waitArg)), unsafe.Sizeof(l.waitArg))
+		errno = sysEnterUntil(l.ring.fd, submit, minComplete, flags, &l.waitArg)
 	case minComplete > 0 || submit > rawEnterLimit:
-		_, _, errno = syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(l.ring.fd), uintptr(submit), uintptr(minComplete), uintptr(flags), 0, 0)
+		errno = sysEnterWaiting(l.ring.fd, submit, minComplete, flags)
 	default:
 		errno = l.ring.enter(submit, 0, flags)
 	}
@@ -444,7 +443,7 @@ func (l *loop) awaitWake() {
 func (l *loop) wake() {
 	if l.mail.sleeping.Load() && l.mail.sleeping.CompareAndSwap(true, false) {
 		one := [8]byte{7: 1, 0: 1}
-		_, _ = unix.Write(l.wakeFD, one[:]) // it cannot be full
+		_, _ = sysWrite(l.wakeFD, one[:]) // it cannot be full
 	}
 }
 
@@ -522,7 +521,7 @@ var graves struct {
 func (l *loop) waitForMail() {
 	if l.prepareToWait() {
 		const milliseconds = 10
-		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(l.wakeFD), Events: unix.POLLIN}}, milliseconds)
+		_ = sysPollIn(l.wakeFD, milliseconds)
 		l.mail.sleeping.Store(false)
 	}
 }

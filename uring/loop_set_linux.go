@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ringfd/ringfd/accept"
 	"github.com/ringfd/ringfd/fd"
 )
@@ -198,7 +196,7 @@ func (l *loop) close() {
 			l.buffers.free()
 		}
 	}
-	_ = unix.Close(l.wakeFD)
+	_ = sysClose(l.wakeFD)
 	close(l.ended)
 }
 
