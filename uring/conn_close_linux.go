@@ -64,7 +64,7 @@ func (c *conn) release() {
 	c.use.Lock()
 	defer c.use.Unlock()
 	if c.sysfd != noFD {
-		_ = unix.Close(int(c.sysfd))
+		_ = sysClose(int(c.sysfd))
 		c.sysfd = noFD
 	}
 }
@@ -135,7 +135,7 @@ func (l *loop) endRequests(c *conn) {
 	c.phase = phaseEnding
 	inFlight := c.receive.inFlight != 0 || c.send.inFlight != 0
 	if inFlight && !c.resets.Load() && !c.duplicated.Load() {
-		_ = unix.Shutdown(int(c.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
+		_ = sysShutdown(int(c.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
 	}
 	l.cancelReceive(c)
 	l.cancelSend(c)
@@ -152,14 +152,14 @@ func (l *loop) closeDescriptor(c *conn) {
 	c.sysfd = noFD
 	c.use.Unlock()
 	if l.dead != nil {
-		l.descriptorClosed(c, errnoResult(unix.Close(int(sysfd))))
+		l.descriptorClosed(c, errnoResult(sysClose(int(sysfd))))
 		return
 	}
 	if lingers(int(sysfd)) {
 		q := &request{kind: requestRun, c: c}
 		q.run = func(l *loop) { l.descriptorClosed(c, int32(q.n)) }
 		go func() {
-			q.n = int(errnoResult(unix.Close(int(sysfd))))
+			q.n = int(errnoResult(sysClose(int(sysfd))))
 			l.post(q)
 		}()
 		return

@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -497,8 +496,7 @@ func (l *loop) noteFailure(c *conn, res int32) {
 // recvNow is recv(2) without waiting; its result is that of a request.
 func recvNow(sysfd int32, p []byte) int32 {
 	for {
-		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(sysfd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
-			uintptr(len(p)), unix.MSG_DONTWAIT, 0, 0)
+		n, errno := sysRecv(sysfd, p, unix.MSG_DONTWAIT)
 		switch errno {
 		case 0:
 			return int32(n)

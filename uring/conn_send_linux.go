@@ -379,12 +379,11 @@ func (c *conn) sendNow(p []byte) (int, error) {
 		return 0, nil
 	}
 	for {
-		n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(c.sysfd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
-			uintptr(len(p)), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
+		n, errno := sysSend(c.sysfd, p, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 		switch errno {
 		case 0:
-			s.atOnce += int(n)
-			return int(n), nil
+			s.atOnce += n
+			return n, nil
 		case syscall.EAGAIN:
 			return 0, nil
 		case syscall.EINTR:

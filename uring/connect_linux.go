@@ -28,7 +28,7 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 		return err
 	}
 	if err := s.configure(sysfd, family, addr); err != nil {
-		_ = unix.Close(sysfd)
+		_ = sysClose(sysfd)
 		return err
 	}
 	if err := s.open(int32(sysfd), family); err != nil {
@@ -98,7 +98,7 @@ func familyOf(addr net.Addr) (int, error) {
 // newSocket makes a blocking socket: io_uring never blocks on it, and before
 // Linux 5.19 a non-blocking one would answer EAGAIN instead of waiting.
 func newSocket(family int) (int, error) {
-	sysfd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	sysfd, err := sysSocket(family)
 	return sysfd, os.NewSyscallError("socket", err)
 }
 

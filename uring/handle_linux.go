@@ -33,7 +33,7 @@ func (h *handle) CloseRead() error { return h.shutdown(unix.SHUT_RD) }
 func (h *handle) CloseWrite() error { return h.shutdown(unix.SHUT_WR) }
 
 func (h *handle) shutdown(how int) error {
-	return h.control("shutdown", func(sysfd int) error { return unix.Shutdown(sysfd, how) })
+	return h.control("shutdown", func(sysfd int) error { return sysShutdown(sysfd, how) })
 }
 
 // control runs f on the descriptor, which Close leaves open meanwhile.

@@ -31,7 +31,7 @@ type Listener struct {
 	sysfd int32
 	use   sync.RWMutex // held for writing to close sysfd
 
-	closing sync.Mutex // held throughout Close: the ring must outlive it
+	closing heldLock // held throughout Close: the ring must outlive it
 	closed  atomic.Bool
 
 	acceptorsMu sync.Mutex
@@ -67,13 +67,13 @@ func (e *Engine) listen(addr net.Addr, family int, v6Only bool, c accept.Config)
 	}
 	l := &Listener{engine: e, ring: e.ring(), sysfd: int32(sysfd), turn: make(chan struct{}, 1)}
 	if err := l.open(addr, family, v6Only, c); err != nil {
-		_ = unix.Close(sysfd)
+		_ = sysClose(sysfd)
 		return nil, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed || !l.ring.addOp(&l.op) {
-		_ = unix.Close(sysfd)
+		_ = sysClose(sysfd)
 		return nil, net.ErrClosed
 	}
 	e.listeners[l] = struct{}{}
@@ -122,7 +122,7 @@ func (l *Listener) open(addr net.Addr, family int, v6Only bool, c accept.Config)
 	if backlog <= 0 {
 		backlog = maxBacklog
 	}
-	if err := unix.Listen(sysfd, backlog); err != nil {
+	if err := sysListen(sysfd, backlog); err != nil {
 		return os.NewSyscallError("listen", err)
 	}
 	l.addr = localAddrOf(sysfd)

@@ -1,8 +1,8 @@
 package uring
 
 import (
-	"math"
 	"encoding/binary"
+	"math"
 	"os"
 	"runtime"
 	"sync"
@@ -181,11 +181,11 @@ func (l *loop) open() (err error) {
 	l.self.loop = l
 	l.self.learn()
 	l.running.Store(&l.self)
-	if l.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+	if l.wakeFD, err = sysEventfd(); err != nil {
 		return os.NewSyscallError("eventfd", err)
 	}
 	if l.ring, err = newLoopRing(l.used); err != nil {
-		_ = unix.Close(l.wakeFD)
+		_ = sysClose(l.wakeFD)
 		return err
 	}
 	l.begin, l.ended = make(chan struct{}), make(chan struct{})
@@ -431,11 +431,11 @@ func (l *loop) enterToWait(keepP bool) {
 	var errno syscall.Errno
 	switch arg := &l.waitArg; {
 	case arg.timeout == 0:
-		_, _, errno = syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(l.ring.fd), uintptr(submit), 1, enterGetEvents, 0, 0)
+		errno = sysEnterWaiting(l.ring.fd, submit, 1, enterGetEvents)
 	case keepP:
-		_, _, errno = syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(l.ring.fd), uintptr(submit), 1, enterGetEvents|enterExtArg, uintptr(unsafe.Pointer(arg)), unsafe.Sizeof(*arg))
+		errno = sysEnterShortly(l.ring.fd, submit, 1, enterGetEvents|enterExtArg, arg)
 	default:
-		_, _, errno = syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(l.ring.fd), uintptr(submit), 1, enterGetEvents|enterExtArg, uintptr(unsafe.Pointer(arg)), unsafe.Sizeof(*arg))
+		errno = sysEnterUntil(l.ring.fd, submit, 1, enterGetEvents|enterExtArg, arg)
 	}
 	l.entered(errno)
 }
@@ -537,21 +537,20 @@ func (l *loop) awaitWake() {
 	l.push(&sqe{opcode: opRead, fd: int32(l.wakeFD), addr: address(l.wakeWord[:]), len: uint32(len(l.wakeWord)), userData: kindWake})
 }
 
-// wake ends the wait of l, if it waits. The mail is locked meanwhile, and found
-// open: a loop that has ended closes the descriptor, whose number may be of
-// something else by then.
+// wake ends the wait of l, if it waits. A loop that has ended closes the descriptor
+// when nobody is about to write to it.
 func (l *loop) wake() {
 	m := &l.mail
 	if !m.sleeping.Load() || !m.sleeping.CompareAndSwap(true, false) {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.closed {
+	m.wakers.Add(1)
+	if !m.ended.Load() {
 		var one [8]byte
 		binary.NativeEndian.PutUint64(one[:], 1)
-		_, _ = unix.Write(l.wakeFD, one[:]) // it is far from full
+		_, _ = sysWrite(l.wakeFD, one[:]) // it is far from full
 	}
+	m.wakers.Add(-1)
 }
 
 func (l *loop) beginTurn() {
@@ -640,10 +639,10 @@ var graves struct {
 func (l *loop) waitForMail() {
 	if l.prepareToWait() {
 		const milliseconds = 10
-		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(l.wakeFD), Events: unix.POLLIN}}, milliseconds)
+		_ = sysPollIn(l.wakeFD, milliseconds)
 		if l.wakeOurs {
 			var count [8]byte
-			_, _ = unix.Read(l.wakeFD, count[:])
+			_, _ = sysRead(l.wakeFD, count[:])
 		}
 		l.mail.sleeping.Store(false)
 	}

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -266,7 +265,7 @@ func (l *loop) take(a *acceptor, sysfd int32) {
 		return
 	}
 	if !target.post(&request{kind: requestRun, run: func(l *loop) { l.welcome(a, sysfd) }}) {
-		_ = unix.Close(int(sysfd))
+		_ = sysClose(int(sysfd))
 		a.serving.done()
 	}
 }
@@ -277,7 +276,7 @@ func (l *loop) take(a *acceptor, sysfd int32) {
 func (l *loop) welcome(a *acceptor, sysfd int32) {
 	remote := remoteAddrOf(int(sysfd))
 	if remote == nil {
-		_ = unix.Close(int(sysfd))
+		_ = sysClose(int(sysfd))
 		if len(a.failed) == 0 { // so that there is always room for the acceptor's own
 			a.failed <- acceptFailure{errno: syscall.ECONNABORTED, goesOn: true}
 		}
@@ -295,8 +294,7 @@ func (l *loop) welcome(a *acceptor, sysfd int32) {
 // getpeername(2).
 func remoteAddrOf(sysfd int) net.Addr {
 	r := rawAddr{len: unix.SizeofSockaddrAny}
-	_, _, errno := syscall.RawSyscall(unix.SYS_GETPEERNAME, uintptr(sysfd), uintptr(unsafe.Pointer(&r.any)), uintptr(unsafe.Pointer(&r.len)))
-	if errno != 0 {
+	if errno := sysGetpeername(sysfd, &r); errno != 0 {
 		return nil
 	}
 	return r.get()

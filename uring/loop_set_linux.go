@@ -10,8 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ringfd/ringfd/accept"
 	"github.com/ringfd/ringfd/fd"
 )
@@ -208,7 +206,11 @@ func (l *loop) close() {
 			l.buffers.free()
 		}
 	}
-	_ = unix.Close(l.wakeFD)
+	l.mail.ended.Store(true)
+	for l.mail.wakers.Load() > 0 { // none begins any more
+		runtime.Gosched()
+	}
+	_ = sysClose(l.wakeFD)
 	l.running.Store(nil) // the runtime gives the goroutine's record to another
 	close(l.ended)
 }

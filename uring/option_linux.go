@@ -3,20 +3,17 @@ package uring
 import (
 	"net"
 	"os"
-	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 func setInt(sysfd, level, name, value int) error {
-	return os.NewSyscallError("setsockopt", unix.SetsockoptInt(sysfd, level, name, value))
+	return os.NewSyscallError("setsockopt", sysSetsockopt(sysfd, level, name, value))
 }
 
 func bind(sysfd int, addr *rawAddr) error {
-	_, _, errno := syscall.Syscall(unix.SYS_BIND, uintptr(sysfd), uintptr(unsafe.Pointer(&addr.any)), uintptr(addr.len))
-	if errno != 0 {
+	if errno := sysBind(sysfd, addr); errno != 0 {
 		return os.NewSyscallError("bind", errno)
 	}
 	return nil
@@ -90,7 +87,7 @@ func (h *handle) SetLinger(sec int) error {
 		l.Onoff = 0
 	}
 	err := h.control("setsockopt", func(sysfd int) error {
-		return unix.SetsockoptLinger(sysfd, unix.SOL_SOCKET, unix.SO_LINGER, &l)
+		return sysSetLinger(sysfd, &l)
 	})
 	if err == nil {
 		h.resets.Store(sec == 0)
@@ -132,6 +129,6 @@ func (h *handle) MultipathTCP() (bool, error) {
 
 func (h *handle) option(level, name, value int) error {
 	return h.control("setsockopt", func(sysfd int) error {
-		return unix.SetsockoptInt(sysfd, level, name, value)
+		return sysSetsockopt(sysfd, level, name, value)
 	})
 }

@@ -43,39 +43,26 @@ type parked struct {
 
 	ops opTable
 
-	file       *os.File // a duplicate of the ring's descriptor, in the netpoller
+	watch      *ringWatch // wakes the reaper
 	reaperDone chan struct{}
 }
 
 // park starts the reaper of r.
 func park(r *ring, used Features, busyPoll time.Duration) (*parked, error) {
 	p := &parked{ring: r, used: used, busyPoll: busyPoll, reaperDone: make(chan struct{})}
-	fd, err := unix.FcntlInt(uintptr(r.fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err == nil {
-		err = unix.SetNonblock(fd, true) // so that os.NewFile gives it to the netpoller
-	}
-	if err != nil {
-		r.close()
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	p.file = os.NewFile(uintptr(fd), "io_uring")
-	conn, err := p.file.SyscallConn()
-	if err == nil {
-		err = p.file.SetReadDeadline(time.Time{}) // fails where the netpoller did not take the descriptor
-	}
-	if err != nil {
-		_ = p.file.Close()
+	var err error
+	if p.watch, err = watchRing(r.fd); err != nil {
 		r.close()
 		return nil, err
 	}
-	go p.reap(conn)
+	go p.reap()
 	return p, nil
 }
 
 // close ends the reaper and frees the ring. No op is in flight, and calls that
 // come later are refused.
 func (p *parked) close() {
-	_ = p.file.Close() // ends the reaper
+	p.watch.close() // ends the reaper
 	<-p.reaperDone
 	p.mu.Lock()
 	p.dead = net.ErrClosed
@@ -231,13 +218,12 @@ func (p *parked) die(cause error) {
 }
 
 // reap waits for completions in the netpoller until Close.
-func (p *parked) reap(conn syscall.RawConn) {
+func (p *parked) reap() {
 	defer close(p.reaperDone)
-	_ = conn.Read(func(uintptr) bool {
+	p.watch.each(func() {
 		p.wakeups.Add(1)
 		p.harvestMu.Lock() // not TryLock: an event comes once
 		p.harvest(nil)
-		return false // until the file is closed
 	})
 }
 

@@ -197,8 +197,7 @@ func (r *ring) await(n uint32) (cqe, error) {
 		if wait <= 0 {
 			return cqe{}, errNoCQE
 		}
-		fds := []unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}}
-		if _, err := unix.Poll(fds, int(wait.Milliseconds())+1); err != nil && err != syscall.EINTR {
+		if err := sysPollIn(r.fd, int(wait.Milliseconds())+1); err != nil && err != syscall.EINTR {
 			return cqe{}, err
 		}
 	}
@@ -219,13 +218,13 @@ func (c cqe) result() error {
 type socketPair [2]int
 
 func newSocketPair() (socketPair, error) {
-	p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	p, err := sysSocketpair()
 	return p, err
 }
 
 func (p socketPair) close() {
-	_ = unix.Close(p[0])
-	_ = unix.Close(p[1])
+	_ = sysClose(p[0])
+	_ = sysClose(p[1])
 }
 
 // The buffers of the trials. They are never freed: a kernel that keeps a request

@@ -29,7 +29,7 @@ func (p *prober) pollFirst() error {
 		return err
 	}
 	defer pair.close()
-	if _, err := unix.Write(pair[0], []byte{1}); err != nil {
+	if _, err := sysWrite(pair[0], []byte{1}); err != nil {
 		return err
 	}
 	c, err := p.ring.do(sqe{
@@ -111,7 +111,7 @@ func (p *prober) multishotRecv() error {
 		return err
 	}
 	defer pair.close()
-	if _, err := unix.Write(pair[0], []byte{1}); err != nil {
+	if _, err := sysWrite(pair[0], []byte{1}); err != nil {
 		return err
 	}
 	c, err := r.do(sqe{
@@ -126,7 +126,7 @@ func (p *prober) multishotRecv() error {
 	if c.flags&cqeMore == 0 {
 		return errors.New("the request ended after one receive")
 	}
-	_ = unix.Shutdown(pair[1], unix.SHUT_RDWR) // ends the request: its memory is freed after
+	_ = sysShutdown(pair[1], unix.SHUT_RDWR) // ends the request: its memory is freed after
 	_, err = r.await(0)
 	return err
 }
@@ -138,28 +138,30 @@ func (p *prober) multishotAccept() error {
 		return err
 	}
 	defer r.close()
-	listener, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	listener, err := newSocket(unix.AF_UNIX)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(listener)
-	if err := unix.Bind(listener, &unix.SockaddrUnix{}); err != nil { // the kernel picks an abstract name
+	defer sysClose(listener)
+	name := &rawAddr{len: unix.SizeofSockaddrAny}
+	name.any.Addr.Family = unix.AF_UNIX
+	unnamed := &rawAddr{any: name.any, len: uint32(unsafe.Offsetof(unix.RawSockaddrUnix{}.Path))} // the kernel picks an abstract name
+	if err := bind(listener, unnamed); err != nil {
 		return err
 	}
-	if err := unix.Listen(listener, 1); err != nil {
+	if err := sysListen(listener, 1); err != nil {
 		return err
 	}
-	name, err := unix.Getsockname(listener)
+	if errno := sysGetsockname(listener, name); errno != 0 {
+		return errno
+	}
+	client, err := newSocket(unix.AF_UNIX)
 	if err != nil {
 		return err
 	}
-	client, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(client)
-	if err := unix.Connect(client, name); err != nil {
-		return err
+	defer sysClose(client)
+	if errno := sysConnect(client, name); errno != 0 {
+		return errno
 	}
 	c, err := r.do(sqe{opcode: opAccept, fd: int32(listener), ioprio: acceptMultishot, opFlags: unix.SOCK_CLOEXEC})
 	if err != nil {
@@ -168,7 +170,7 @@ func (p *prober) multishotAccept() error {
 	if err := c.result(); err != nil {
 		return err
 	}
-	_ = unix.Close(int(c.res))
+	_ = sysClose(int(c.res))
 	if c.flags&cqeMore == 0 {
 		return errors.New("the request ended after one connection")
 	}

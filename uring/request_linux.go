@@ -52,6 +52,9 @@ type mail struct {
 
 	there    atomic.Bool // something was put in since the loop looked
 	sleeping atomic.Bool // the loop waits in the kernel, or is about to
+
+	wakers atomic.Int32 // are about to write to the loop's descriptor
+	ended  atomic.Bool  // which is about to be closed
 }
 
 // post puts r into the mail of l and wakes it. False: the loop has ended.

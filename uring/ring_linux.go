@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // RingImplementation names the ring below: the package's own, or giouring
@@ -42,11 +40,11 @@ func newRing(entries, cqEntries, flags uint32) (*ring, error) {
 	if cqEntries != 0 {
 		p.flags |= setupCQSize
 	}
-	fd, _, errno := syscall.Syscall(unix.SYS_IO_URING_SETUP, uintptr(entries), uintptr(unsafe.Pointer(&p)), 0)
+	fd, errno := sysSetup(entries, &p)
 	if errno != 0 {
 		return nil, os.NewSyscallError("io_uring_setup", errno)
 	}
-	r := &ring{fd: int(fd), setup: p.flags, features: p.features}
+	r := &ring{fd: fd, setup: p.flags, features: p.features}
 	if err := r.mmap(&p); err != nil {
 		r.close()
 		return nil, err
@@ -83,14 +81,13 @@ func (r *ring) mmap(p *params) error {
 	return nil
 }
 
-// mmapAt maps a part of the ring. A forked child must not share it.
+// mmapAt maps a part of the ring.
 func (r *ring) mmapAt(offset int64, size int) ([]byte, error) {
-	mem, err := unix.Mmap(r.fd, offset, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+	mem, err := sysMapRing(r.fd, offset, size)
 	if err != nil {
 		return nil, os.NewSyscallError("mmap", err)
 	}
 	r.memory = append(r.memory, mem)
-	_ = unix.Madvise(mem, unix.MADV_DONTFORK)
 	return mem, nil
 }
 
@@ -134,21 +131,19 @@ func (r *ring) flags() uint32 { return atomic.LoadUint32(r.sqFlags) }
 // enter submits n SQEs; head says how many were taken. Reference:
 // io_uring_enter(2).
 func (r *ring) enter(n, minComplete, flags uint32) syscall.Errno {
-	_, _, errno := syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), uintptr(n), uintptr(minComplete), uintptr(flags), 0, 0)
-	return errno
+	return sysEnter(r.fd, n, minComplete, flags)
 }
 
 // register is io_uring_register(2).
 func (r *ring) register(opcode uint32, arg unsafe.Pointer, n uint32) syscall.Errno {
-	_, _, errno := syscall.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(r.fd), uintptr(opcode), uintptr(arg), uintptr(n), 0, 0)
-	return errno
+	return sysRegister(r.fd, opcode, arg, n)
 }
 
 // close unmaps the ring and closes its descriptor. No request may be in flight.
 func (r *ring) close() {
 	for _, mem := range r.memory {
-		_ = unix.Munmap(mem)
+		sysUnmapRing(mem)
 	}
 	r.memory = nil
-	_ = unix.Close(r.fd)
+	_ = sysClose(r.fd)
 }

@@ -124,8 +124,7 @@ func zoneName(id uint32) string {
 // localAddrOf asks the kernel. Reference: getsockname(2).
 func localAddrOf(sysfd int) net.Addr {
 	r := rawAddr{len: unix.SizeofSockaddrAny}
-	_, _, errno := syscall.Syscall(unix.SYS_GETSOCKNAME, uintptr(sysfd), uintptr(unsafe.Pointer(&r.any)), uintptr(unsafe.Pointer(&r.len)))
-	if errno != 0 {
+	if errno := sysGetsockname(sysfd, &r); errno != 0 {
 		return nil
 	}
 	return r.get()

@@ -6,9 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -29,13 +27,13 @@ type Socket struct {
 	read, write direction
 	handle
 
-	closing sync.Mutex // held throughout Close: the ring must outlive it
+	closing heldLock // held throughout Close: the ring must outlive it
 	family  int
 }
 
 // direction is one half of a socket.
 type direction struct {
-	lock     sync.Mutex
+	lock     heldLock
 	op       op
 	deadline deadline
 }
@@ -54,16 +52,16 @@ func (s *Socket) open(sysfd int32, family int) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed || s.closed.Load() {
-		_ = unix.Close(int(sysfd))
+		_ = sysClose(int(sysfd))
 		return net.ErrClosed
 	}
 	if !s.ring.addOp(&s.read.op) {
-		_ = unix.Close(int(sysfd))
+		_ = sysClose(int(sysfd))
 		return os.NewSyscallError("io_uring", syscall.ENFILE)
 	}
 	if !s.ring.addOp(&s.write.op) {
 		s.ring.ops.remove(&s.read.op)
-		_ = unix.Close(int(sysfd))
+		_ = sysClose(int(sysfd))
 		return os.NewSyscallError("io_uring", syscall.ENFILE)
 	}
 	e.sockets[s] = struct{}{}
@@ -150,11 +148,10 @@ func (s *Socket) sendAlone(p []byte) (int, error) {
 	if !alone || err != nil {
 		return 0, err
 	}
-	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(s.sysfd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
-		uintptr(len(p)), unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
+	n, errno := sysSend(s.sysfd, p, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 	switch errno {
 	case 0:
-		return int(n), nil
+		return n, nil
 	case syscall.EAGAIN, syscall.EINTR:
 		return 0, nil
 	}
@@ -195,7 +192,7 @@ func (s *Socket) abortAll() {
 	if !s.resets.Load() && !s.duplicated.Load() {
 		s.use.RLock()
 		if s.sysfd != noFD {
-			_ = unix.Shutdown(int(s.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
+			_ = sysShutdown(int(s.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
 		}
 		s.use.RUnlock()
 	}
@@ -225,7 +222,7 @@ func (s *Socket) Close() error {
 	}
 	var err error
 	if lingers(int(sysfd)) {
-		err = os.NewSyscallError("close", unix.Close(int(sysfd)))
+		err = os.NewSyscallError("close", sysClose(int(sysfd)))
 	} else {
 		err = s.ring.closeFD(&s.write.op, sysfd)
 	}
@@ -237,7 +234,7 @@ func (s *Socket) Close() error {
 // lingers reports whether closing waits (SO_LINGER). Through the ring it would
 // be the flusher who waits, in place of its own work, and with its P.
 func lingers(sysfd int) bool {
-	l, err := unix.GetsockoptLinger(sysfd, unix.SOL_SOCKET, unix.SO_LINGER)
+	l, err := sysGetLinger(sysfd)
 	return err == nil && l.Onoff != 0 && l.Linger > 0
 }
 
@@ -258,7 +255,7 @@ func (p *parked) closeFD(o *op, sysfd int32) error {
 	}
 	switch {
 	case err != nil, o.res == -int32(syscall.ECANCELED): // the kernel never took it
-		return os.NewSyscallError("close", unix.Close(int(sysfd)))
+		return os.NewSyscallError("close", sysClose(int(sysfd)))
 	case o.res < 0:
 		return os.NewSyscallError("close", syscall.Errno(-o.res))
 	}

@@ -1,0 +1,182 @@
+//go:build !sim
+
+package uring
+
+import (
+	"os"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// All that the ring, the parked ring and the loops ask of the kernel, one
+// function per system call. Under the build tag sim another file answers in the
+// kernel's place: see "The fake kernel" in ARCHITECTURE.md.
+
+// heldLock is a lock that is held while the kernel is waited for.
+type heldLock = sync.Mutex
+
+// sysSetup is io_uring_setup(2).
+func sysSetup(entries uint32, p *params) (int, syscall.Errno) {
+	fd, _, errno := syscall.Syscall(unix.SYS_IO_URING_SETUP, uintptr(entries), uintptr(unsafe.Pointer(p)), 0)
+	return int(fd), errno
+}
+
+// sysMapRing maps a part of a ring. A forked child must not share it.
+func sysMapRing(fd int, offset int64, size int) ([]byte, error) {
+	mem, err := unix.Mmap(fd, offset, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+	if err == nil {
+		_ = unix.Madvise(mem, unix.MADV_DONTFORK)
+	}
+	return mem, err
+}
+
+func sysUnmapRing(mem []byte) { _ = unix.Munmap(mem) }
+
+// sysEnter is io_uring_enter(2) that does not wait, and keeps its P.
+func sysEnter(fd int, submit, minComplete, flags uint32) syscall.Errno {
+	_, _, errno := syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(fd), uintptr(submit), uintptr(minComplete), uintptr(flags), 0, 0)
+	return errno
+}
+
+// sysEnterWaiting is io_uring_enter(2) that may wait.
+func sysEnterWaiting(fd int, submit, minComplete, flags uint32) syscall.Errno {
+	_, _, errno := syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(fd), uintptr(submit), uintptr(minComplete), uintptr(flags), 0, 0)
+	return errno
+}
+
+// sysEnterUntil is io_uring_enter(2) that may wait, with a timeout.
+func sysEnterUntil(fd int, submit, minComplete, flags uint32, arg *getEventsArg) syscall.Errno {
+	_, _, errno := syscall.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(fd), uintptr(submit), uintptr(minComplete),
+		uintptr(flags), uintptr(unsafe.Pointer(arg)), unsafe.Sizeof(*arg))
+	return errno
+}
+
+// sysEnterShortly is sysEnterUntil that keeps its P: the wait must be short.
+func sysEnterShortly(fd int, submit, minComplete, flags uint32, arg *getEventsArg) syscall.Errno {
+	_, _, errno := syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(fd), uintptr(submit), uintptr(minComplete),
+		uintptr(flags), uintptr(unsafe.Pointer(arg)), unsafe.Sizeof(*arg))
+	return errno
+}
+
+// sysRegister is io_uring_register(2).
+func sysRegister(fd int, opcode uint32, arg unsafe.Pointer, n uint32) syscall.Errno {
+	_, _, errno := syscall.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(fd), uintptr(opcode), uintptr(arg), uintptr(n), 0, 0)
+	return errno
+}
+
+// sysRecv is recv(2) that keeps its P: it must not wait.
+func sysRecv(fd int32, p []byte, flags int) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+		uintptr(len(p)), uintptr(flags), 0, 0)
+	return int(n), errno
+}
+
+// sysSend is send(2) that keeps its P: it must not wait.
+func sysSend(fd int32, p []byte, flags int) (int, syscall.Errno) {
+	n, _, errno := syscall.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+		uintptr(len(p)), uintptr(flags), 0, 0)
+	return int(n), errno
+}
+
+func sysClose(fd int) error { return unix.Close(fd) }
+
+func sysShutdown(fd, how int) error { return unix.Shutdown(fd, how) }
+
+// sysSocket makes a stream socket.
+func sysSocket(family int) (int, error) {
+	return unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+}
+
+// sysSocketpair makes two connected stream sockets.
+func sysSocketpair() ([2]int, error) {
+	return unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+}
+
+func sysBind(fd int, a *rawAddr) syscall.Errno {
+	_, _, errno := syscall.Syscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(&a.any)), uintptr(a.len))
+	return errno
+}
+
+func sysListen(fd, backlog int) error { return unix.Listen(fd, backlog) }
+
+func sysConnect(fd int, a *rawAddr) syscall.Errno {
+	_, _, errno := syscall.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&a.any)), uintptr(a.len))
+	return errno
+}
+
+func sysGetsockname(fd int, a *rawAddr) syscall.Errno {
+	_, _, errno := syscall.Syscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&a.any)), uintptr(unsafe.Pointer(&a.len)))
+	return errno
+}
+
+// sysGetpeername keeps its P.
+func sysGetpeername(fd int, a *rawAddr) syscall.Errno {
+	_, _, errno := syscall.RawSyscall(unix.SYS_GETPEERNAME, uintptr(fd), uintptr(unsafe.Pointer(&a.any)), uintptr(unsafe.Pointer(&a.len)))
+	return errno
+}
+
+func sysSetsockopt(fd, level, name, value int) error {
+	return unix.SetsockoptInt(fd, level, name, value)
+}
+
+func sysSetLinger(fd int, l *unix.Linger) error {
+	return unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, l)
+}
+
+func sysGetLinger(fd int) (*unix.Linger, error) {
+	return unix.GetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER)
+}
+
+// sysEventfd makes an eventfd(2).
+func sysEventfd() (int, error) { return unix.Eventfd(0, unix.EFD_CLOEXEC) }
+
+func sysRead(fd int, p []byte) (int, error) { return unix.Read(fd, p) }
+
+func sysWrite(fd int, p []byte) (int, error) { return unix.Write(fd, p) }
+
+// sysPollIn waits until fd is readable, for so many milliseconds at most.
+func sysPollIn(fd, milliseconds int) error {
+	_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, milliseconds)
+	return err
+}
+
+// ringWatch tells of completions: a duplicate of a ring's descriptor in Go's own
+// netpoller, so that no thread is parked.
+type ringWatch struct {
+	file *os.File
+	conn syscall.RawConn
+}
+
+func watchRing(fd int) (*ringWatch, error) {
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(dup, true) // so that os.NewFile gives it to the netpoller
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	w := &ringWatch{file: os.NewFile(uintptr(dup), "io_uring")}
+	w.conn, err = w.file.SyscallConn()
+	if err == nil {
+		err = w.file.SetReadDeadline(time.Time{}) // fails where the netpoller did not take the descriptor
+	}
+	if err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+// each calls f whenever completions have come, until close.
+func (w *ringWatch) each(f func()) {
+	_ = w.conn.Read(func(uintptr) bool {
+		f()
+		return false // until the file is closed
+	})
+}
+
+func (w *ringWatch) close() { _ = w.file.Close() }
