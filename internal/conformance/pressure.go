@@ -125,7 +125,7 @@ var pressureCases = []Case{
 			})
 		}
 	}},
-	{Name: "GoexitAmongOthers", Run: goexitAmongOthers},
+	{Name: "GoexitAmongOthers", Unix: true, Run: goexitAmongOthers},
 	{Name: "BroadcastThenClose", Core: true, Run: func(t *testing.T, e *Env) {
 		message := pattern(100 << 10)
 		l, _ := e.serveWith(t, fd.Handler{Data: func(f *fd.FD, _ []byte) {
