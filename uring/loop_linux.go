@@ -1,8 +1,8 @@
 package uring
 
 import (
-	"math"
 	"encoding/binary"
+	"math"
 	"os"
 	"runtime"
 	"sync"
