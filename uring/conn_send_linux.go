@@ -700,8 +700,12 @@ func (l *loop) sendRefused(c *conn, err error) {
 	l.failWrites(c, func(*request) error { return err })
 }
 
-// sendFailed ends the sending half.
+// sendFailed ends the sending half. Our own end of it decides first, the errno
+// second.
 func (l *loop) sendFailed(c *conn, err error) {
+	if c.closed.Load() {
+		err = net.ErrClosed
+	}
 	s := &c.send
 	s.err = err
 	for p := s.first; p != nil; p = s.first {

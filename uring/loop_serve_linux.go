@@ -72,13 +72,16 @@ func (e *Engine) Serve(ctx context.Context, l *Listener, h fd.Handler) error {
 	a.stop()
 	l.removeAcceptor(a)
 	set.drain(s)
-	e.mu.Lock()
-	closed := e.closed
-	e.mu.Unlock()
-	if closed {
+	if e.isClosed() {
 		return net.ErrClosed
 	}
 	return err
+}
+
+func (e *Engine) isClosed() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.closed
 }
 
 // run keeps accepting until it is over, and says why if that is an error.
@@ -136,9 +139,13 @@ func (a *acceptor) stop() {
 }
 
 // drain ends the receiving halves, then the connections, and waits for the
-// handlers.
+// handlers. When the engine is being closed, that ends them.
 func (set *loops) drain(s *serving) {
 	s.done() // accepting
+	if set.engine.isClosed() {
+		<-s.over
+		return
+	}
 	set.forEach(s, func(f *fd.FD) { _ = f.CloseRead() })
 	if set.config.Drain > 0 {
 		t := time.NewTimer(set.config.Drain)

@@ -125,7 +125,7 @@ var pressureCases = []Case{
 			})
 		}
 	}},
-	{Name: "GoexitAmongOthers", Run: goexitAmongOthers},
+	{Name: "GoexitAmongOthers", Core: true, Unix: true, Run: goexitAmongOthers},
 	{Name: "BroadcastThenClose", Core: true, Run: func(t *testing.T, e *Env) {
 		message := pattern(100 << 10)
 		l, _ := e.serveWith(t, fd.Handler{Data: func(f *fd.FD, _ []byte) {
@@ -184,43 +184,43 @@ func endRightAfterData(t *testing.T, e *Env) {
 // goexitAmongOthers has handlers end their goroutines while others of the same
 // loop receive floods: those lose nothing.
 func goexitAmongOthers(t *testing.T, e *Env) {
+	e = e.With(t, func(o *ringfd.Options) { o.Loops.Count = 1 })
+	var floods []<-chan error
+	flood := func(l *accept.Listener, times int, message []byte) {
+		c := e.peerOf(t, l)
+		floods = append(floods, async(func() error {
+			for range times {
+				if err := wantEcho(c, message); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+	}
+	message := pattern(8 << 20)
 	for _, h := range echoes() {
-		t.Run(h.name, func(t *testing.T) {
-			e := e.With(t, func(o *ringfd.Options) { o.Loops.Count = 1 })
-			l, _ := e.serveWith(t, h.handler)
-			bad, _ := e.serveWith(t, fd.Handler{Data: func(*fd.FD, []byte) { runtime.Goexit() }})
-			badToo, _ := e.serveWith(t, fd.Handler{Blocking: func(f *fd.FD) {
-				_, _ = f.Read(make([]byte, 10))
-				runtime.Goexit()
-			}})
-			var floods []<-chan error
-			message := pattern(8 << 20)
-			for range 4 {
-				c := e.peerOf(t, l)
-				floods = append(floods, async(func() error { return wantEcho(c, message) }))
-				c = e.peerOf(t, l)
-				floods = append(floods, async(func() error {
-					for range 300 {
-						if err := wantEcho(c, message[:3000]); err != nil {
-							return err
-						}
-					}
-					return nil
-				}))
-			}
-			for range 300 { // more than there are buffers
-				for _, l := range []*accept.Listener{bad, badToo} {
-					c := e.peerOf(t, l)
-					write(t, c, "0123456789 and more")
-					_, _ = io.Copy(io.Discard, c)
-					_ = c.Close()
-				}
-			}
-			for _, f := range floods {
-				if err := await(t, f, "the end of an echo"); err != nil {
-					t.Error(err)
-				}
-			}
-		})
+		l, _ := e.serveWith(t, h.handler)
+		for range 4 {
+			flood(l, 1, message)
+			flood(l, 300, message[:3000])
+		}
+	}
+	data, _ := e.serveWith(t, fd.Handler{Data: func(*fd.FD, []byte) { runtime.Goexit() }})
+	blocking, _ := e.serveWith(t, fd.Handler{Blocking: func(f *fd.FD) {
+		_, _ = f.Read(make([]byte, 10))
+		runtime.Goexit()
+	}})
+	for range 300 { // more than there are buffers
+		for _, l := range []*accept.Listener{data, blocking} {
+			c := e.peerOf(t, l)
+			write(t, c, "0123456789 and more")
+			_, _ = io.Copy(io.Discard, c)
+			_ = c.Close()
+		}
+	}
+	for _, f := range floods {
+		if err := await(t, f, "the end of an echo"); err != nil {
+			t.Error(err)
+		}
 	}
 }
