@@ -139,7 +139,6 @@ func (l *loop) endRequests(c *conn) {
 	}
 	l.cancelReceive(c)
 	l.cancelSend(c)
-	l.shutdownsDone(c, net.ErrClosed)
 }
 
 // closeDescriptor closes it through the ring. A descriptor that lingers would make
@@ -196,19 +195,17 @@ func (l *loop) releaseClosers(c *conn, err error) {
 	}
 }
 
-// CloseWrite is shutdown(2) with SHUT_WR, after what was written has been sent. A
-// handler does not wait for that.
+// CloseWrite is shutdown(2) with SHUT_WR, after what was written has been sent,
+// which it does not wait for. A Write that waits ends.
 func (c *conn) CloseWrite() error {
 	q := &request{kind: requestRun, c: c}
 	r := c.loop.anywhere()
 	if r != nil && r.loop == c.loop {
-		return c.loop.closeWrite(c, nil)
+		return c.loop.closeWrite(c)
 	}
 	q.run = func(l *loop) {
-		if err := l.closeWrite(c, q); err != nil || c.send.halfClosed {
-			q.err = err
-			l.finish(q)
-		}
+		q.err = l.closeWrite(c)
+		l.finish(q)
 	}
 	switch {
 	case r == nil:
@@ -218,25 +215,27 @@ func (c *conn) CloseWrite() error {
 		q.co = r.co
 		c.ask(q, r.co)
 	default:
-		q.run = func(l *loop) { _ = l.closeWrite(c, nil) }
 		c.loop.post(q)
 	}
 	return q.err
 }
 
-// closeWrite ends the sending half of c once the queue is empty; then q ends.
-func (l *loop) closeWrite(c *conn, q *request) error {
+// closeWrite ends the sending half of c once the queue is empty.
+func (l *loop) closeWrite(c *conn) error {
 	s := &c.send
 	if c.closed.Load() {
 		return net.ErrClosed
 	}
 	s.halfClose = true
+	l.failWrites(c, func(q *request) error {
+		if q.kind == requestCopy {
+			return nil // written, as far as who wrote it knows
+		}
+		return os.NewSyscallError("write", syscall.EPIPE)
+	})
 	if s.first == nil {
 		s.halfClosed = true
 		return c.handle.CloseWrite()
-	}
-	if q != nil {
-		q.next, s.shutdowns = s.shutdowns, q
 	}
 	l.touch(c)
 	return nil
@@ -247,17 +246,7 @@ func (l *loop) halfCloseOn(c *conn) {
 	s := &c.send
 	if s.halfClose && !s.halfClosed && s.first == nil {
 		s.halfClosed = true
-		l.shutdownsDone(c, c.handle.CloseWrite())
-	}
-}
-
-func (l *loop) shutdownsDone(c *conn, err error) {
-	s := &c.send
-	for s.shutdowns != nil {
-		q := s.shutdowns
-		s.shutdowns, q.next = q.next, nil
-		q.err = err
-		l.finish(q)
+		_ = c.handle.CloseWrite() // it was closed meanwhile, or the peer has reset it
 	}
 }
 

@@ -2,6 +2,7 @@ package uring
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -30,8 +31,7 @@ type sending struct {
 	atOnce      int    // bytes sent at once in that turn
 	result      int32  // of a zero-copy send whose notification is to come
 	vector      *vector
-	err         error    // sticky
-	shutdowns   *request // calls of CloseWrite that wait
+	err         error // sticky
 }
 
 type sendMode uint8
@@ -124,11 +124,11 @@ func (m *pieceMemory) newUnread() []byte {
 		m.unread = m.unread[:n-1]
 		return b
 	}
-	return nil
+	return make([]byte, 0, smallBuffer)
 }
 
 func (m *pieceMemory) putUnread(b []byte) {
-	if cap(b) >= smallBuffer && len(m.unread) < sparesKept {
+	if len(m.unread) < sparesKept {
 		m.unread = append(m.unread, b[:0])
 	}
 }
@@ -298,12 +298,22 @@ func (c *conn) refusal() error {
 		return net.ErrClosed
 	case c.send.err != nil:
 		return c.send.err
+	case c.receive.err != nil && c.receive.err != io.EOF: // the kernel tells it once only
+		return writeError(c.receive.err)
 	case c.send.halfClose:
 		return os.NewSyscallError("write", syscall.EPIPE)
 	case c.deadlines[timerWrite].expired():
 		return os.ErrDeadlineExceeded
 	}
 	return nil
+}
+
+// writeError is the error of a read as that of a write.
+func writeError(err error) error {
+	if errno, ok := asErrno(err); ok {
+		return os.NewSyscallError("write", errno)
+	}
+	return err
 }
 
 // startWrite queues what q has, by reference.

@@ -65,13 +65,12 @@ func (e *Engine) Serve(ctx context.Context, l *Listener, h fd.Handler) error {
 		serving: s, listener: l, loop: set.pick(),
 		failed: make(chan acceptFailure, 1+len(set.all)), closed: make(chan struct{}), ended: make(chan struct{}),
 	}
-	if !l.addAcceptor(a) {
-		return net.ErrClosed
+	if l.addAcceptor(a) {
+		err = a.run(ctx, set.config.Accept.Retry())
+		a.stop()
+		l.removeAcceptor(a)
+		set.drain(s)
 	}
-	err = a.run(ctx, set.config.Accept.Retry())
-	a.stop()
-	l.removeAcceptor(a)
-	set.drain(s)
 	if e.isClosed() {
 		return net.ErrClosed
 	}
