@@ -172,6 +172,7 @@ func (l *loop) start() error {
 		}
 		started <- nil
 		<-l.begin
+		defer close(l.ended) // the last thing to happen, wherever main ends
 		l.main()
 	}()
 	return <-started

@@ -212,7 +212,6 @@ func (l *loop) close() {
 	}
 	_ = sysClose(l.wakeFD)
 	l.running.Store(nil) // the runtime gives the goroutine's record to another
-	close(l.ended)
 }
 
 // asErrno finds the errno in err.
