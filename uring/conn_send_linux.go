@@ -560,6 +560,7 @@ func (l *loop) finishQuiet() {
 	for _, c := range l.quiet {
 		if c.send.looked && c.send.inFlight != 0 {
 			l.count.SentQuietly++
+			l.count.InFlight--
 			l.sendEnded(c, int32(c.send.size))
 		}
 	}
