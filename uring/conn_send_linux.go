@@ -128,7 +128,7 @@ func (m *pieceMemory) newUnread() []byte {
 }
 
 func (m *pieceMemory) putUnread(b []byte) {
-	if len(m.unread) < sparesKept {
+	if cap(b) <= 2*scratchSize && len(m.unread) < sparesKept {
 		m.unread = append(m.unread, b[:0])
 	}
 }
