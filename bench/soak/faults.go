@@ -85,10 +85,10 @@ func (p *peer) misbehave() error {
 		one := all[p.random.IntN(len(all))]
 		group := p.random.IntN(len(p.spec.Groups))
 		addresses := p.spec.Groups[group]
-		address := addresses[p.random.IntN(len(addresses))]
-		conn, err := net.DialTimeout("tcp", address, patience)
+		listener := p.random.IntN(len(addresses))
+		conn, err := net.DialTimeout("tcp", addresses[listener], patience)
 		if err != nil {
-			return fmt.Errorf("a peer that was to %s: %w", one.name, err)
+			return fmt.Errorf("a peer, %s, at listener %d of group %d: %w", one.name, listener, group, err)
 		}
 		p.conn = conn.(*net.TCPConn)
 		_ = p.conn.SetDeadline(time.Now().Add(patience))
@@ -98,7 +98,7 @@ func (p *peer) misbehave() error {
 		err = one.do(p)
 		_ = p.conn.Close()
 		if err != nil {
-			return fmt.Errorf("a peer, %s, of group %d at %s: %w", one.name, group, address, err)
+			return fmt.Errorf("a peer, %s, at listener %d of group %d: %w", one.name, listener, group, err)
 		}
 		p.counts[one.name]++
 		time.Sleep(min(p.upTo(5*time.Millisecond), time.Until(p.end)))

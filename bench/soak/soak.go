@@ -68,6 +68,7 @@ const (
 // peers are all of them.
 type peers struct {
 	generators []*load.Generator // the trace, the churn, and the fan-outs
+	names      []string          // of them
 	faults     *faults
 }
 
@@ -82,6 +83,7 @@ func open(spec Spec) (*peers, error) {
 		{Workload: load.Churn, Conns: churning, Depth: 1, Rate: spec.Churn},
 	}
 	addresses := [][]string{echo, echo}
+	fanouts := len(specs)
 	for i, group := range spec.Groups[1:] {
 		// The first connection sends: in each group it is of another style.
 		n := i % len(group)
@@ -96,6 +98,10 @@ func open(spec Spec) (*peers, error) {
 			return nil, errors.Join(fmt.Errorf("%s: %w", s.Workload, err), p.close())
 		}
 		p.generators = append(p.generators, g)
+		p.names = append(p.names, string(s.Workload))
+		if i >= fanouts {
+			p.names[i] += fmt.Sprintf(" of group %d", i-fanouts+1)
+		}
 	}
 	return p, nil
 }
@@ -106,7 +112,12 @@ func (p *peers) run(d time.Duration) (*Result, error) {
 	errs := make([]error, len(p.generators)+1)
 	var all sync.WaitGroup
 	for i, g := range p.generators {
-		all.Go(func() { results[i], errs[i] = g.Run(d) })
+		all.Go(func() {
+			var err error
+			if results[i], err = g.Run(d); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", p.names[i], err)
+			}
+		})
 	}
 	r := new(Result)
 	all.Go(func() { r.Faults, r.Checked, errs[len(p.generators)] = p.faults.run(d) })
