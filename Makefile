@@ -4,6 +4,9 @@
 GO = go
 TESTFLAGS = -shuffle=on -timeout=8m
 BENCHFLAGS =
+SOAKTIME = 30m
+SOAKFLAGS =
+BACKEND = io_uring
 SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openbsd/amd64
 
 # The library; what measures it; the command; and what it is measured against,
@@ -12,7 +15,7 @@ SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openb
 MODULES = . bench cmd/ringfd
 PEERS = bench/peers
 
-.PHONY: test bench bench-full bench-giouring readme build peers lab fmt vet cross unit race giouring benchonce wine vagrant-check lint clean
+.PHONY: test bench bench-full bench-giouring soak readme build peers lab fmt vet cross unit race giouring benchonce wine vagrant-check lint clean
 .NOTPARALLEL:
 
 test: lab fmt vet cross unit race giouring benchonce
@@ -33,6 +36,11 @@ bench-full: build peers
 bench-giouring: build
 	$(GO) build -C cmd/ringfd -buildvcs=auto -tags giouring -ldflags=-checklinkname=0 -o ../../bin/ringfd-giouring .
 	bin/ringfd bench --target=io_uring --target=net --also giouring=bin/ringfd-giouring $(BENCHFLAGS)
+
+# A server under load for long, with peers that misbehave: does anything grow?
+# make soak SOAKTIME=5m, make soak BACKEND=net
+soak: build
+	bin/ringfd soak --time=$(SOAKTIME) --backend=$(BACKEND) --out=dist/soak $(SOAKFLAGS)
 
 # The README's figures and pictures, from the reports that are kept.
 readme: build

@@ -28,11 +28,12 @@ var ours = map[string][]string{
 	"uring":     {"accept", "fd"},
 	"zapevents": {"fd"},
 
-	"bench":         {".", "bench/control", "bench/load", "bench/server"},
+	"bench":         {".", "bench/control", "bench/load", "bench/server", "bench/soak"},
 	"bench/control": {},
 	"bench/load":    {"bench/control"},
 	"bench/page":    {"bench", "bench/load"},
 	"bench/server":  {".", "accept", "bench/control", "fd"},
+	"bench/soak":    {"bench/control", "bench/load"},
 }
 
 // TestImportsOfOurs proves the picture of the packages in ARCHITECTURE.md.

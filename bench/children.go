@@ -10,6 +10,7 @@ import (
 	"github.com/ringfd/ringfd/bench/control"
 	"github.com/ringfd/ringfd/bench/load"
 	"github.com/ringfd/ringfd/bench/server"
+	"github.com/ringfd/ringfd/bench/soak"
 )
 
 // Child is the whole of a child process in the given role: the program that
@@ -21,6 +22,8 @@ func Child(role string, in io.Reader, out io.Writer) error {
 		return server.Child(in, out)
 	case control.RoleLoad:
 		return load.Child(in, out)
+	case control.RoleSoak:
+		return soak.Child(in, out)
 	}
 	return fmt.Errorf("unknown role %q of a child process", role)
 }

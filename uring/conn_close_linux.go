@@ -256,6 +256,7 @@ func (l *loop) settleConn(c *conn) {
 		return
 	}
 	if c.isData() {
+		l.deliverKept(c)
 		l.endData(c)
 	}
 	l.flush(c)
@@ -271,6 +272,9 @@ func (l *loop) settleConn(c *conn) {
 // after.
 func (l *loop) endData(c *conn) {
 	err := c.receive.err
+	if c.receive.keeps() {
+		err = nil // that comes first
+	}
 	if c.phase != phaseOpen {
 		err = net.ErrClosed
 	} else if err == nil {

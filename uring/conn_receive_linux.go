@@ -203,7 +203,7 @@ func (l *loop) wanted(c *conn) receiveMode {
 	switch {
 	case c.phase != phaseOpen, r.err != nil:
 		return 0
-	case c.isData() && c.send.queued > l.set.config.WriteLimit/2:
+	case c.isData() && (l.backlogged(c) || r.keeps()):
 		return 0 // it answers faster than its peer reads
 	}
 	mode := receiveProvided
@@ -442,7 +442,7 @@ func (l *loop) receiveInto(c *conn, p []byte) int {
 // deliver gives data to those who wait for it, and leaves the rest as borrowed.
 func (l *loop) deliver(c *conn, data []byte) {
 	if c.isData() {
-		if c.phase == phaseOpen {
+		if c.phase == phaseOpen && !l.keptBack(c, data) {
 			l.callHandler(c, callData, data, nil)
 		}
 		return
@@ -453,7 +453,7 @@ func (l *loop) deliver(c *conn, data []byte) {
 	l.runReady() // they read on
 }
 
-// keep keeps data for a later Read.
+// keep keeps data for later.
 func (l *loop) keep(c *conn, data []byte) {
 	if len(data) == 0 {
 		return

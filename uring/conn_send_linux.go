@@ -128,7 +128,7 @@ func (m *pieceMemory) newUnread() []byte {
 }
 
 func (m *pieceMemory) putUnread(b []byte) {
-	if len(m.unread) < sparesKept {
+	if cap(b) <= 2*scratchSize && len(m.unread) < sparesKept {
 		m.unread = append(m.unread, b[:0])
 	}
 }
@@ -560,6 +560,7 @@ func (l *loop) finishQuiet() {
 	for _, c := range l.quiet {
 		if c.send.looked && c.send.inFlight != 0 {
 			l.count.SentQuietly++
+			l.count.InFlight--
 			l.sendEnded(c, int32(c.send.size))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync/atomic"
 
 	"github.com/ringfd/ringfd/fd"
@@ -83,6 +84,10 @@ func (b *broadcast) begin(ctx context.Context, fds []*fd.FD, kind requestKind, a
 			b.left.Add(1)
 		case *Socket:
 			b.left.Add(1)
+			if b.done == nil { // a data handler, which does not wait
+				s.writeBehind(b, q)
+				continue
+			}
 			go func() {
 				q.n, q.err = s.writeContext(ctx, b.message)
 				b.finished(nil)
@@ -97,6 +102,8 @@ func (b *broadcast) begin(ctx context.Context, fds []*fd.FD, kind requestKind, a
 // leave begins the writes for a data handler, with a copy of the message, and
 // waits for none.
 func (b *broadcast) leave(e *Engine, r *runner, fds []*fd.FD) {
+	fds = slices.Clone(fds)
+	b.refuseFull(fds, r.loop.set.config.WriteLimit)
 	own := &broadcast{message: append([]byte(nil), b.message...), asks: make([]request, len(fds))}
 	own.left.Store(1) // nobody waits for the last
 	perLoop := own.begin(context.Background(), fds, requestCopy, func(c *conn) error {

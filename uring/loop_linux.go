@@ -274,6 +274,7 @@ func (l *loop) push(request *sqe) {
 	}
 	l.ring.push(request)
 	l.published++
+	l.count.InFlight++
 }
 
 func (l *loop) pending() uint32 { return l.published - l.ring.head() }
@@ -482,7 +483,11 @@ func (l *loop) collect() {
 		return
 	}
 	for i := range n {
-		l.batch = append(l.batch, r.peek(i))
+		e := r.peek(i)
+		if e.flags&cqeMore == 0 {
+			l.count.InFlight--
+		}
+		l.batch = append(l.batch, e)
 	}
 	r.advance(n)
 	l.count.Completed += uint64(n)
@@ -567,6 +572,9 @@ func (l *loop) endTurn() {
 		l.count.TurnLength.Record(uint64(now - start))
 	}
 	l.count.Connections, l.count.Submitted = l.conns.live, uint64(l.published)
+	if l.buffers != nil {
+		l.count.Buffers = l.buffers.buffers
+	}
 	l.stats.publish(&l.count)
 	l.turnStart.Store(0)
 }

@@ -25,6 +25,7 @@ type Socket struct {
 
 	// The data path uses the descriptor under a direction's lock.
 	read, write direction
+	behind      behind
 	handle
 
 	closing heldLock // held throughout Close: the ring must outlive it

@@ -9,8 +9,11 @@ import (
 
 // LoopStats are counters of one loop since it began.
 type LoopStats struct {
-	// Connections is how many the loop serves now.
-	Connections int
+	// Connections is how many the loop serves now, InFlight how many requests of
+	// its ring have not ended, and Buffers how many provided buffers it has: it
+	// adds some when they run out, up to a limit. A loop at rest has a request for
+	// each connection, for each listener that it accepts from, and for its wake-up.
+	Connections, InFlight, Buffers int
 	// Turns is how often the loop went round: took what had completed, ran the
 	// handlers, submitted what they asked for. TurnLength says how long it was
 	// busy in each, in nanoseconds, without the waiting; Batch how many completions
@@ -43,11 +46,13 @@ type LoopStats struct {
 }
 
 // Sub returns what was counted since earlier, which is a snapshot of the same
-// loop. Connections stays what it is now. A counter that has shrunk is of another
+// loop. What there is now stays what it is. A counter that has shrunk is of another
 // loop, and counts from zero.
 func (s LoopStats) Sub(earlier LoopStats) LoopStats {
 	return LoopStats{
 		Connections: s.Connections,
+		InFlight:    s.InFlight,
+		Buffers:     s.Buffers,
 		Turns:       since(s.Turns, earlier.Turns),
 		TurnLength:  s.TurnLength.Sub(earlier.TurnLength),
 		Batch:       s.Batch.Sub(earlier.Batch),

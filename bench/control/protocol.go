@@ -17,10 +17,11 @@ const Command = "bench-child"
 const (
 	RoleServer = "server"
 	RoleLoad   = "load"
+	RoleSoak   = "soak" // the peers of a soak: generators, and peers that misbehave
 )
 
-// The requests. A server understands start, mark and stop; a generator start,
-// run and stop. Stop ends the process after its reply.
+// The requests. A server understands start, mark and stop; a generator, and the
+// peers of a soak, start, run and stop. Stop ends the process after its reply.
 const (
 	DoStart = "start"
 	DoMark  = "mark"
@@ -32,7 +33,8 @@ const (
 type Request struct {
 	Do     string      `json:"do"`
 	Server *ServerSpec `json:"server,omitempty"`
-	// Load is the specification of a generator; package load knows it.
+	// Load is the specification of a generator, or of the peers of a soak; package
+	// load, or soak, knows it.
 	Load json.RawMessage `json:"load,omitempty"`
 	// Duration is how long a run lasts.
 	Duration time.Duration `json:"duration_ns,omitempty"`
@@ -46,7 +48,7 @@ type Reply struct {
 	Unavailable bool   `json:"unavailable,omitempty"`
 	Ready       *Ready `json:"ready,omitempty"`
 	Mark        *Mark  `json:"mark,omitempty"`
-	// Load is the result of a generator's run; package load knows it.
+	// Load is the result of a run; package load, or soak, knows it.
 	Load json.RawMessage `json:"load,omitempty"`
 }
 
@@ -66,6 +68,9 @@ type ServerSpec struct {
 	Buffer int `json:"buffer_bytes"`
 	// BusyPoll lets a reader spin for so long, where a server can.
 	BusyPoll time.Duration `json:"busy_poll_ns,omitempty"`
+	// Flaw is what a server does wrong on purpose, for the tests of a soak;
+	// package server has the list.
+	Flaw string `json:"flaw,omitempty"`
 }
 
 // Check returns the first mistake in a ServerSpec, but for its Target, which the
@@ -73,12 +78,12 @@ type ServerSpec struct {
 func (s ServerSpec) Check() error {
 	switch s.Service {
 	case Echo:
-	case Exchange, Fanout:
+	case Exchange, Fanout, Soak:
 		if s.Request < StampSize || s.Reply < StampSize {
 			return fmt.Errorf("messages of %d and %d bytes: at least %d are needed to tell them apart", s.Request, s.Reply, StampSize)
 		}
 	default:
-		return fmt.Errorf("unknown service %q: choose %s, %s or %s", s.Service, Echo, Exchange, Fanout)
+		return fmt.Errorf("unknown service %q: choose %s, %s, %s or %s", s.Service, Echo, Exchange, Fanout, Soak)
 	}
 	switch {
 	case s.Network != "tcp" && s.Network != "unix":
@@ -102,6 +107,9 @@ const (
 	// Fanout writes every Request bytes that it reads to all connections, the
 	// sender among them.
 	Fanout Service = "fanout"
+	// Soak is Echo, and Fanout several times, in one process, each in every style
+	// that the server knows. Ready.Groups has the addresses.
+	Soak Service = "soak"
 )
 
 // StampSize is the least size of a message: room for what tells it apart.
@@ -112,7 +120,10 @@ type Ready struct {
 	Kind    string `json:"kind"`
 	Why     string `json:"why,omitempty"`
 	Address string `json:"address"`
-	PID     int    `json:"pid"`
+	// Groups are the addresses of the servers of a Soak: of the echo first, and
+	// then of the fan-outs.
+	Groups [][]string `json:"groups,omitempty"`
+	PID    int        `json:"pid"`
 }
 
 // Mark is a reading of a server's counters.

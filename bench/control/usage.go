@@ -40,13 +40,16 @@ type GoUsage struct {
 	GCs        uint32        `json:"gc_cycles"`
 	GCPause    time.Duration `json:"gc_pause_ns"`
 	Goroutines int           `json:"goroutines"`
+	// HeapInUse is what the spans of the heap that are in use hold.
+	HeapInUse uint64 `json:"heap_in_use_bytes"`
 }
 
-// Sub returns what was done since an earlier reading, but the Goroutines of now.
+// Sub returns what was done since an earlier reading, but the Goroutines and the
+// heap of now.
 func (g GoUsage) Sub(earlier GoUsage) GoUsage {
 	return GoUsage{
 		g.Mallocs - earlier.Mallocs, g.Allocated - earlier.Allocated, g.GCs - earlier.GCs,
-		g.GCPause - earlier.GCPause, g.Goroutines,
+		g.GCPause - earlier.GCPause, g.Goroutines, g.HeapInUse,
 	}
 }
 
@@ -54,5 +57,5 @@ func (g GoUsage) Sub(earlier GoUsage) GoUsage {
 func ThisGo() GoUsage {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return GoUsage{m.Mallocs, m.TotalAlloc, m.NumGC, time.Duration(m.PauseTotalNs), runtime.NumGoroutine()}
+	return GoUsage{m.Mallocs, m.TotalAlloc, m.NumGC, time.Duration(m.PauseTotalNs), runtime.NumGoroutine(), m.HeapInuse}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -84,4 +85,58 @@ func TestBadServersAreNoticed(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What is left unchecked for the sake of speed is checked when asked for.
+func TestWhole(t *testing.T) {
+	const size = 3 * checkedHead
+	address := serve(t, func(conn net.Conn) {
+		buffer := make([]byte, size)
+		for {
+			if _, err := io.ReadFull(conn, buffer); err != nil {
+				return
+			}
+			buffer[2*checkedHead]++
+			if _, err := conn.Write(buffer); err != nil {
+				return
+			}
+		}
+	})
+	for _, whole := range []bool{false, true} {
+		g, err := Open(Spec{Network: "tcp", Address: address, Workload: Echo, Conns: 1, Depth: 1, Request: size, Whole: whole})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Run(time.Millisecond); errors.Is(err, errMixedUp) != whole {
+			t.Errorf("whole is %v: %v", whole, err)
+		}
+		_ = g.Close() // it may be the other end's fault
+	}
+}
+
+// The connections go to all addresses in turns.
+func TestMoreAddresses(t *testing.T) {
+	onAllDrivers(t, func(t *testing.T, driver Driver) {
+		for _, workload := range []Workload{Echo, Churn} {
+			var counts [3]atomic.Int64
+			spec := Spec{Network: "tcp", Workload: workload, Conns: 7, Depth: 1, Request: 64, Reply: 64, Driver: driver}
+			for i := range counts {
+				address := serve(t, func(conn net.Conn) {
+					counts[i].Add(1)
+					echo(conn, func() {})
+				})
+				if i == 0 {
+					spec.Address = address
+				} else {
+					spec.More = append(spec.More, address)
+				}
+			}
+			g := mustOpen(t, spec)
+			mustRun(t, g, 20*time.Millisecond)
+			a, b, c := counts[0].Load(), counts[1].Load(), counts[2].Load()
+			if workload == Echo && (a != 3 || b != 2 || c != 2) || min(a, b, c) == 0 {
+				t.Errorf("%s: %d, %d and %d connections", workload, a, b, c)
+			}
+		}
+	})
 }

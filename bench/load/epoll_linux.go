@@ -16,7 +16,7 @@ import (
 // for each receipt, before the reply's successor is sent.
 type epollMover struct {
 	script  *script
-	target  *target
+	targets targets
 	epoll   int
 	fds     []int // of the connections; -1 for one that is not open
 	events  []unix.EpollEvent
@@ -26,7 +26,7 @@ type epollMover struct {
 }
 
 func newEpollMover(s *script) (mover, error) {
-	target, err := newTarget(s.spec)
+	targets, err := newTargets(s.spec)
 	if err != nil {
 		return nil, err
 	}
@@ -34,8 +34,8 @@ func newEpollMover(s *script) (mover, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	m := &epollMover{script: s, target: target, epoll: epoll, events: make([]unix.EpollEvent, 256), in: make([]byte, 256<<10)}
-	if m.fds, err = connectAll(s, target); err != nil {
+	m := &epollMover{script: s, targets: targets, epoll: epoll, events: make([]unix.EpollEvent, 256), in: make([]byte, 256<<10)}
+	if m.fds, err = connectAll(s, targets); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
 	for i, fd := range m.fds {
@@ -68,7 +68,7 @@ func (m *epollMover) do(i int) error {
 		}
 		if m.fds[i] < 0 {
 			var err error
-			if m.fds[i], err = m.target.connect(); err == nil {
+			if m.fds[i], err = m.targets.connect(i); err == nil {
 				err = m.watch(i)
 			}
 			if err != nil {

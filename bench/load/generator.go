@@ -19,6 +19,25 @@ type generator struct {
 	failed error // of a run: messages may be under way for ever
 }
 
+// Generator is a generator in this process, beside others.
+type Generator struct{ g *generator }
+
+// Open connects, and does what must be done before the first run.
+func Open(spec Spec) (*Generator, error) {
+	g, err := open(spec)
+	if err != nil {
+		return nil, err
+	}
+	return &Generator{g}, nil
+}
+
+// Run measures one run. Usage and Busy are of the whole process. After a run that
+// failed there is no other.
+func (g *Generator) Run(d time.Duration) (*Result, error) { return g.g.run(d) }
+
+// Close closes the connections.
+func (g *Generator) Close() error { return g.g.close() }
+
 // driver moves the bytes of a script on its connections.
 type driver interface {
 	// drive runs the script from the beginning of a phase that lasts for d to
@@ -70,9 +89,9 @@ func (g *generator) run(d time.Duration) (*Result, error) {
 	result, s := g.script.result, g.script
 	result.Driver, result.Wall, result.Usage = g.kind, wall, usage
 	result.Busy = max(0, (usage.CPU.Total()-s.idle).Seconds()/wall.Seconds())
-	result.Latency = latencyOf(s.latencies)
+	result.Latency = LatencyOf(s.latencies)
 	if s.quiet != nil {
-		quiet := latencyOf(s.quiet)
+		quiet := LatencyOf(s.quiet)
 		result.Quiet = &quiet
 	}
 	encoded, err := s.latencies.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
@@ -98,7 +117,8 @@ func record(h *hdrhistogram.Histogram, ns int64) {
 	_ = h.RecordValue(min(max(ns, 1), h.HighestTrackableValue()))
 }
 
-func latencyOf(h *hdrhistogram.Histogram) Latency {
+// LatencyOf returns the percentiles of a Result's histogram, or of several merged.
+func LatencyOf(h *hdrhistogram.Histogram) Latency {
 	if h.TotalCount() == 0 {
 		return Latency{}
 	}

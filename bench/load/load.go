@@ -16,9 +16,11 @@ import (
 
 // Spec is what a generator does.
 type Spec struct {
-	// Network is tcp or unix, Address where the server listens.
+	// Network is tcp or unix, Address where the server listens. It may listen at
+	// More addresses: the connections go to all of them in turns.
 	Network  string   `json:"network"`
 	Address  string   `json:"address"`
+	More     []string `json:"more_addresses,omitempty"`
 	Workload Workload `json:"workload"`
 	Conns    int      `json:"conns"`
 	// Depth is how many messages a connection has in flight, at most: a group of
@@ -36,6 +38,8 @@ type Spec struct {
 	Rate float64 `json:"rate,omitempty"`
 	// Seed determines the random choices of Trace.
 	Seed uint64 `json:"seed,omitempty"`
+	// Whole checks every byte of a reply, which costs the generator; see message.
+	Whole bool `json:"whole,omitempty"`
 	// Spin never sleeps while replies are due. The portable driver cannot.
 	Spin bool `json:"spin,omitempty"`
 	// Driver is how the sockets are driven; "" chooses the cheapest there is:
@@ -175,6 +179,9 @@ func (s Spec) Check() error {
 	}
 	return nil
 }
+
+// addresses are all that the server listens at.
+func (s Spec) addresses() []string { return append([]string{s.Address}, s.More...) }
 
 // Child is the process of a generator. It turns the garbage collector off: what
 // little there is to collect is collected between runs.

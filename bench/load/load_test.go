@@ -93,8 +93,8 @@ func checkSums(t *testing.T, spec Spec, r *Result) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if encoded.TotalCount() != int64(r.Messages) || latencyOf(encoded) != r.Latency {
-		t.Errorf("%d messages with %+v, but the histogram has %d with %+v", r.Messages, r.Latency, encoded.TotalCount(), latencyOf(encoded))
+	if encoded.TotalCount() != int64(r.Messages) || LatencyOf(encoded) != r.Latency {
+		t.Errorf("%d messages with %+v, but the histogram has %d with %+v", r.Messages, r.Latency, encoded.TotalCount(), LatencyOf(encoded))
 	}
 	if spec.Workload == Idle {
 		if r.Messages != 0 || r.Sent != 0 || r.Received != 0 {

@@ -11,7 +11,7 @@ import (
 // A message is a stamp, which no other message of a generator has, and a part
 // of one pattern. An echo must be the same in its first checkedHead bytes and
 // its last checkedTail bytes; small messages are thus checked whole, and the
-// check of large ones costs little. Other replies have the stamp of what they
+// check of large ones costs little. With Spec.Whole it must be in all. Other replies have the stamp of what they
 // answer, and any content. That the sizes are right shows by the next stamp.
 const (
 	checkedHead = 4 << 10
@@ -22,6 +22,9 @@ const (
 func putStamp(p []byte, i int, seq uint64) { binary.NativeEndian.PutUint64(p, stamp(i, seq)) }
 
 func stamp(i int, seq uint64) uint64 { return uint64(i)<<40 | seq }
+
+// Pattern returns what messages of this size hold, but for their stamps.
+func Pattern(size int) []byte { return newPattern(size) }
 
 // newPattern returns bytes without a period, so that no part can be taken for
 // another.
@@ -43,8 +46,12 @@ func (s *script) check(c *conn, m *message, part []byte) bool {
 			return false
 		}
 	}
+	head := checkedHead
+	if s.spec.Whole {
+		head = m.reply
+	}
 	return s.spec.Workload == Exchange ||
-		s.same(part, at, control.StampSize, checkedHead) && s.same(part, at, max(control.StampSize, m.reply-checkedTail), m.reply)
+		s.same(part, at, control.StampSize, head) && s.same(part, at, max(control.StampSize, m.reply-checkedTail), m.reply)
 }
 
 // same compares the bytes [from, to) of a message, as far as they are in part,

@@ -50,7 +50,8 @@ func openPortable(s *script) (driver, error) {
 }
 
 func (p *portable) open(i int) error {
-	conn, err := net.DialTimeout(p.script.spec.Network, p.script.spec.Address, StallLimit)
+	addresses := p.script.spec.addresses()
+	conn, err := net.DialTimeout(p.script.spec.Network, addresses[i%len(addresses)], StallLimit)
 	if err != nil {
 		return fmt.Errorf("connection %d: %w", i, err)
 	}

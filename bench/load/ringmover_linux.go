@@ -20,11 +20,11 @@ import (
 // messages that follow are sent. So a latency holds the turn of the generator's
 // own that it fell in, and is never too low.
 type ringMover struct {
-	script *script
-	target *target
-	ring   *ring
-	fds    []int // of the connections; -1 for one that is not open
-	fixed  bool  // the descriptors are registered: connection i is file i
+	script  *script
+	targets targets
+	ring    *ring
+	fds     []int // of the connections; -1 for one that is not open
+	fixed   bool  // the descriptors are registered: connection i is file i
 	// quiet leaves out the completion of a send that succeeded. That needs that
 	// no connection sends before it has the reply, which tells the same.
 	quiet   bool
@@ -48,7 +48,7 @@ const (
 )
 
 func newRingMover(s *script) (mover, error) {
-	target, err := newTarget(s.spec)
+	targets, err := newTargets(s.spec)
 	if err != nil {
 		return nil, err
 	}
@@ -58,13 +58,13 @@ func newRingMover(s *script) (mover, error) {
 		return nil, err
 	}
 	m := &ringMover{
-		script: s, target: target, ring: r, quiet: s.spec.Depth == 1,
+		script: s, targets: targets, ring: r, quiet: s.spec.Depth == 1,
 		sending: make([]bool, conns), armed: make([]bool, conns), rearm: make([]int32, 0, conns),
 	}
 	if err := m.share(); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
-	if m.fds, err = connectAll(s, target); err != nil {
+	if m.fds, err = connectAll(s, targets); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
 	if s.spec.Workload == Churn {
@@ -198,7 +198,7 @@ func (m *ringMover) do(i int) error {
 	fresh := m.fds[i] < 0
 	if fresh {
 		var err error
-		if m.fds[i], err = m.target.connect(); err != nil {
+		if m.fds[i], err = m.targets.connect(i); err != nil {
 			return fmt.Errorf("connection %d to %s: %w", i, m.script.spec.Address, err)
 		}
 	}

@@ -13,6 +13,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// targets are where connections go to, in turns.
+type targets []*target
+
+func newTargets(spec Spec) (targets, error) {
+	var all targets
+	for _, address := range spec.addresses() {
+		spec.Address = address
+		t, err := newTarget(spec)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+// connect makes connection i.
+func (t targets) connect(i int) (fd int, err error) { return t[i%len(t)].connect() }
+
 // target is where connections go to.
 type target struct {
 	family int
@@ -125,7 +144,7 @@ func (t *target) prepare(fd int) error {
 }
 
 // connectAll connects all connections of a script, but of Churn.
-func connectAll(s *script, t *target) (fds []int, err error) {
+func connectAll(s *script, t targets) (fds []int, err error) {
 	fds = make([]int, len(s.conns))
 	for i := range fds {
 		fds[i] = -1
@@ -134,7 +153,7 @@ func connectAll(s *script, t *target) (fds []int, err error) {
 		return fds, nil
 	}
 	for i := range fds {
-		if fds[i], err = t.connect(); err == nil {
+		if fds[i], err = t.connect(i); err == nil {
 			err = connected(fds[i])
 		}
 		if err != nil {

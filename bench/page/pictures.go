@@ -43,25 +43,34 @@ func Pictures(dir string, r *bench.Report) ([]string, error) {
 	if len(list) == 0 {
 		return nil, fmt.Errorf("there is nothing to plot: none of %d cells has a round of a workload that moves messages", len(r.Cells))
 	}
+	var paths []string
+	for _, p := range list {
+		written, err := writePicture(dir, p.name, pictureWidth, pictureHeight, p.paint)
+		paths = append(paths, written...)
+		if err != nil {
+			return paths, err
+		}
+	}
+	return paths, nil
+}
+
+// writePicture writes what paint draws to the folder dir, as SVG and as PNG.
+func writePicture(dir, name string, width, height vg.Length, paint func(draw.Canvas)) (paths []string, err error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
-	var paths []string
-	for _, p := range list {
-		paint := func(c draw.Canvas) { p.paint(c) }
-		for _, format := range []struct {
-			suffix string
-			write  func(io.Writer) error
-		}{
-			{".svg", func(w io.Writer) error { return standalone(w, pictureWidth, pictureHeight, paint) }},
-			{".png", func(w io.Writer) error { return writePNG(w, paint) }},
-		} {
-			path := filepath.Join(dir, p.name+format.suffix)
-			if err := writeFile(path, format.write); err != nil {
-				return paths, err
-			}
-			paths = append(paths, path)
+	for _, format := range []struct {
+		suffix string
+		write  func(io.Writer) error
+	}{
+		{".svg", func(w io.Writer) error { return standalone(w, width, height, paint) }},
+		{".png", func(w io.Writer) error { return writePNG(w, width, height, paint) }},
+	} {
+		path := filepath.Join(dir, name+format.suffix)
+		if err := writeFile(path, format.write); err != nil {
+			return paths, err
 		}
+		paths = append(paths, path)
 	}
 	return paths, nil
 }
@@ -79,8 +88,8 @@ func writeFile(path string, write func(io.Writer) error) error {
 }
 
 // writePNG draws with two pixels for each unit, for sharp screens.
-func writePNG(w io.Writer, paint func(draw.Canvas)) error {
-	canvas := vgimg.NewWith(vgimg.UseWH(pictureWidth, pictureHeight), vgimg.UseDPI(144))
+func writePNG(w io.Writer, width, height vg.Length, paint func(draw.Canvas)) error {
+	canvas := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(144))
 	paint(draw.New(canvas))
 	_, err := vgimg.PngCanvas{Canvas: canvas}.WriteTo(w)
 	return err

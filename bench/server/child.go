@@ -30,7 +30,17 @@ func parse(target string) (ringfd.Kind, Style) {
 }
 
 // Child is the process of a server. See control.ServeChild.
-func Child(in io.Reader, out io.Writer) error { return control.ServeChild(in, out, new(child)) }
+func Child(in io.Reader, out io.Writer) error { return control.ServeChild(in, out, new(chosen)) }
+
+// chosen is the server that the specification asks for.
+type chosen struct{ control.Server }
+
+func (c *chosen) Start(spec control.ServerSpec) (control.Ready, error) {
+	if c.Server = new(child); spec.Service == control.Soak {
+		c.Server = new(soak)
+	}
+	return c.Server.Start(spec)
+}
 
 type child struct {
 	*Server
@@ -65,12 +75,8 @@ func (c *child) listen(ctx context.Context, spec control.ServerSpec) (control.Re
 		Accept: accept.Loop{OnError: func(err *accept.Error, _ time.Duration) { c.acceptFailed(err.Class.String()) }},
 		Loops:  ringfd.LoopOptions{WriteLimit: writeLimit(spec, style)},
 	})
-	var unavailable *ringfd.UnavailableError
-	if errors.As(err, &unavailable) {
-		err = fmt.Errorf("%w: %w", control.ErrUnavailable, err)
-	}
 	if err != nil {
-		return control.Ready{}, err
+		return control.Ready{}, whyNot(err)
 	}
 	l, err := backend.Listen(ctx, spec.Network, spec.Address, accept.Config{})
 	if err != nil {
@@ -83,6 +89,15 @@ func (c *child) listen(ctx context.Context, spec control.ServerSpec) (control.Re
 	}
 	c.engine = backend
 	return control.Ready{Kind: string(backend.Kind()), Why: backend.Why(), Address: l.Addr().String()}, nil
+}
+
+// whyNot marks the error of a backend that this machine does not have.
+func whyNot(err error) error {
+	var unavailable *ringfd.UnavailableError
+	if errors.As(err, &unavailable) {
+		return fmt.Errorf("%w: %w", control.ErrUnavailable, err)
+	}
+	return err
 }
 
 // serveStyle begins Serve. An error of one whose context has ended already says

@@ -128,7 +128,7 @@ func (s *Server) ending(c connection, reason string) {
 	defer s.mu.Unlock()
 	delete(s.live, c)
 	s.listMembers()
-	if s.spec.Service == control.Fanout {
+	if s.spec.Service == control.Fanout && !s.spec.Forgets {
 		s.gone = append(s.gone, c)
 	} else {
 		s.ended.Read += read

@@ -15,6 +15,10 @@ type Spec struct {
 	Request, Reply int
 	// Buffer is the size of the receive buffer that each connection has.
 	Buffer int
+	// Forgets takes the counts of a connection when it ends, and forgets it. In
+	// Fanout that is too early for what others still write to it: else those that
+	// ended are kept until the server ends, which is too long for a soak.
+	Forgets bool
 }
 
 // serve answers on one connection until an error, which it returns.

@@ -1,6 +1,6 @@
 // Command ringfd shows what this machine offers, or what a running process does
-// with it (doctor, doctor --live), compares the backends on it (bench), and runs
-// an echo server (echo).
+// with it (doctor, doctor --live), compares the backends on it (bench), soaks one
+// for long (soak), and runs an echo server (echo).
 package main
 
 import (
@@ -30,6 +30,7 @@ type command struct {
 	Doctor doctorCommand `cmd:"" help:"Show what this machine's kernel offers, which backend is chosen, and why; or with --live what a running process does."`
 	Echo   echoCommand   `cmd:"" help:"Run an echo server until interrupted, and print its totals."`
 	Bench  benchCommand  `cmd:"" help:"Compare the backends on this machine, side by side."`
+	Soak   soakCommand   `cmd:"" help:"Keep a server under load for long, with peers that come and go and misbehave, and tell whether anything grows. Exit code 1: something did."`
 
 	Child childCommand `cmd:"" name:"bench-child" hidden:""`
 }

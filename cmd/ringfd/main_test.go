@@ -102,6 +102,9 @@ func TestMistakesAreOneLineAndCode2(t *testing.T) {
 		{args: []string{"bench", "--rounds", "0"}, want: "0 rounds"},
 		{args: []string{"bench", "--rounds", "many"}, want: "many"},
 		{args: []string{"bench", "--window", "0s"}, want: "0s"},
+		{args: []string{"soak", "--time", "-1s"}, want: "-1s"},
+		{args: []string{"soak", "--time", "5s", "--interval", "1s"}, want: "12 samples"},
+		{args: []string{"soak", "--backend", "epoll"}, want: "epoll"},
 		{args: []string{"bench", "compare", "main.go", "absent.json"}, want: "absent.json"},
 		{args: []string{"bench", "compare", "main.go", "main.go"}, want: "main.go is not a report"},
 		{args: []string{"bench", "render", "go.mod"}, want: "go.mod is not a report"},
@@ -116,7 +119,7 @@ func TestMistakesAreOneLineAndCode2(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"bench", "--help"}, {"bench", "compare", "--help"}, {"bench", "render", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"bench", "--help"}, {"bench", "compare", "--help"}, {"bench", "render", "--help"}, {"soak", "--help"}} {
 		cmd, stdout, stderr := start(t, nil, args...)
 		out, code := finish(t, cmd, stdout)
 		if code != 0 || stderr.Len() != 0 || !strings.Contains(out, "Usage: ringfd") || strings.Contains(out, control.Command) {

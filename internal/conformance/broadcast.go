@@ -3,6 +3,7 @@ package conformance
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"github.com/ringfd/ringfd"
 	"github.com/ringfd/ringfd/fd"
 )
 
@@ -180,6 +183,86 @@ var broadcastCases = []Case{
 		read(t, peers[0], "alive")
 	}},
 	{Name: "BroadcastFromHandlers", Core: true, Run: broadcastFromHandlers},
+	{Name: "BroadcastInOrder", Core: true, Run: broadcastInOrder},
+}
+
+// broadcastInOrder: what a data handler broadcasts to connections that no loop has
+// arrives in the order in which it did, and no more is kept for them than for
+// others.
+func broadcastInOrder(t *testing.T, e *Env) {
+	const count = 2000
+	plain, peer := e.parkedAndPeer(t)
+	failed := make(chan error, 1)
+	kept := 0
+	l, _ := e.serveWith(t, fd.Handler{Data: func(_ *fd.FD, data []byte) {
+		if string(data) == "count" {
+			for i := range uint64(count) {
+				if errs := e.Backend.Broadcast(context.Background(), []*fd.FD{plain}, binary.BigEndian.AppendUint64(nil, i)); errs != nil {
+					failed <- errs[0]
+					return
+				}
+			}
+			failed <- nil
+			return
+		}
+		message := pattern(64 << 10)
+		for ; kept < beyondBuffers/len(message); kept++ {
+			if errs := e.Backend.Broadcast(context.Background(), []*fd.FD{plain}, message); errs != nil {
+				failed <- errs[0]
+				return
+			}
+		}
+		failed <- nil
+	}})
+	c := e.peerOf(t, l)
+	write(t, c, "count")
+	for i := range uint64(count) {
+		var number [8]byte
+		if _, err := io.ReadFull(peer, number[:]); err != nil {
+			t.Fatal(err)
+		}
+		if got := binary.BigEndian.Uint64(number[:]); got != i {
+			t.Fatalf("message %d came where %d should be", got, i)
+		}
+	}
+	if err := await(t, failed, "the end of the handler"); err != nil {
+		t.Fatal(err)
+	}
+	if e.Backend.Kind() == ringfd.Net {
+		return // nothing is kept there: a Write of a data handler waits
+	}
+	write(t, c, "fill")
+	var fdErr *fd.Error
+	if err := await(t, failed, "the end of the handler"); !errors.As(err, &fdErr) || !fdErr.Retryable() || kept == 0 {
+		t.Fatalf("after %d messages to one that does not read: %v", kept, err)
+	}
+	for range kept {
+		if err := wantStream(peer, pattern(64<<10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// parkedAndPeer returns a connection that no loop has, and its peer, which is net's.
+func (e *Env) parkedAndPeer(t *testing.T) (*fd.FD, net.Conn) {
+	t.Helper()
+	l, err := net.Listen(e.Network, e.Address(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	f, err := e.Backend.Dial(t.Context(), e.Network, l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	peer, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = peer.Close() })
+	_ = peer.SetDeadline(time.Now().Add(patience))
+	return f, peer
 }
 
 // audience returns served connections and their peers, which are net's.

@@ -49,6 +49,11 @@ func Backend(t testing.TB, b *ringfd.Backend) {
 	t.Helper()
 	left := func() bool {
 		s := b.Stats()
+		for _, loop := range s.Loops {
+			if loop.InFlight != 1 { // for its wake-up
+				return true
+			}
+		}
 		return s.Sockets != 0 || s.Listeners != 0 || s.InFlight != 0
 	}
 	for end := time.Now().Add(patience); left() && time.Now().Before(end); {
@@ -57,6 +62,9 @@ func Backend(t testing.TB, b *ringfd.Backend) {
 	if left() {
 		s := b.Stats()
 		t.Errorf("leak: %d sockets, %d listeners and %d requests in flight are left", s.Sockets, s.Listeners, s.InFlight)
+		for i, loop := range s.Loops {
+			t.Errorf("leak: loop %d has %d connections and %d requests in flight, of which 1 is for its wake-up", i, loop.Connections, loop.InFlight)
+		}
 	}
 }
 
