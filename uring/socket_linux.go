@@ -117,7 +117,7 @@ func (s *Socket) writeLocked(p []byte) (int, error) {
 		rest := p[sent:]
 		o.sqe = sqe{
 			opcode: opSend, fd: s.sysfd, addr: address(rest), len: length(rest),
-			opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL,
+			opFlags: s.ring.used.sendFlags(),
 		}
 		n, err := s.ring.send(o, int(o.sqe.len), wait)
 		if err == errWouldWait {
