@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -27,8 +28,9 @@ type Socket struct {
 	read, write direction
 	handle
 
-	closing heldLock // held throughout Close: the ring must outlive it
-	family  int
+	closing    heldLock // held throughout Close: the ring must outlive it
+	connecting atomic.Bool
+	family     int
 }
 
 // direction is one half of a socket.
@@ -189,7 +191,9 @@ func (s *Socket) abortAll() {
 	if s.closed.Swap(true) {
 		return
 	}
-	if !s.resets.Load() && !s.duplicated.Load() {
+	// A kernel of before 6.1 answers a shutdown while it connects by connecting
+	// again, and the cancel request may come too early for that.
+	if !s.resets.Load() && !s.duplicated.Load() && !s.connecting.Load() {
 		s.use.RLock()
 		if s.sysfd != noFD {
 			_ = sysShutdown(int(s.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
