@@ -94,6 +94,7 @@ func (r *run) line(line string) {
 	match := testLine.FindStringSubmatch(line)
 	switch {
 	case match == nil:
+	case match[2] == "" && slices.Contains(r.begun, match[3]): // -test.count
 	case match[2] == "":
 		r.begun = append(r.begun, match[3])
 	default:

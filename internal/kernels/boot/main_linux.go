@@ -11,6 +11,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -22,19 +23,21 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ringfd/ringfd/internal/kernels"
 )
 
 var (
-	only    = flag.String("part", "", "run only the parts that match this regular expression")
-	dir     = flag.String("dir", "dist/kernels", "the directory for what is made")
-	results = flag.String("results", "dist/kernels/results.json", "the file that results are added to")
-	limit   = flag.Duration("limit", 30*time.Minute, "how long a boot may take")
-	timeout = flag.Duration("timeout", 10*time.Minute, "how long a test binary may take, in the guest")
-	args    = flag.String("args", "", "further arguments of the test binaries, e.g. -test.run=TestServe/serve-net/tcp4/Close")
-	build   = flag.Bool("build", true, "build the tests first")
+	only     = flag.String("part", "", "run only the parts that match this regular expression")
+	dir      = flag.String("dir", "dist/kernels", "the directory for what is made")
+	results  = flag.String("results", "dist/kernels/results.json", "the file that results are added to")
+	limit    = flag.Duration("limit", 30*time.Minute, "how long a boot may take")
+	timeout  = flag.Duration("timeout", 10*time.Minute, "how long a test binary may take, in the guest")
+	args     = flag.String("args", "", "further arguments of the test binaries, e.g. -test.run=TestServe/serve-net/tcp4/Close")
+	parallel = flag.Int("parallel", 1, "how many boots at a time")
+	build    = flag.Bool("build", true, "build the tests first")
 )
 
 func main() {
@@ -60,21 +63,33 @@ func run(images []string) error {
 		return err
 	}
 	r.Commit = commit()
+	var boots sync.WaitGroup
+	var mu sync.Mutex // guards r and what is printed
+	var broken error
 	failed := false
+	slots := make(chan struct{}, max(*parallel, 1))
 	for _, image := range images {
 		for _, part := range kernels.Parts() {
 			if !pattern.MatchString(part.Name) {
 				continue
 			}
-			k, err := one(&r, image, part)
-			if err != nil {
-				return err
-			}
-			failed = failed || k.Failed()
-			if err := r.Save(*results); err != nil {
-				return err
-			}
+			slots <- struct{}{}
+			boots.Go(func() {
+				defer func() { <-slots }()
+				o, err := one(image, part)
+				mu.Lock()
+				defer mu.Unlock()
+				if err == nil {
+					failed = file(&r, image, part, o) || failed
+					err = r.Save(*results)
+				}
+				broken = cmp.Or(broken, err)
+			})
 		}
+	}
+	boots.Wait()
+	if broken != nil {
+		return broken
 	}
 	fmt.Print("\n", r.Table())
 	if failed {
@@ -83,38 +98,46 @@ func run(images []string) error {
 	return nil
 }
 
-// one boots image for a part and files what came of it.
-func one(r *kernels.Results, image string, part kernels.Part) (*kernels.Kernel, error) {
-	name := strings.TrimPrefix(filepath.Base(image), "vmlinuz-")
-	log := filepath.Join(*dir, name+"."+part.Name)
+// one boots image for a part, and says what came of it.
+func one(image string, part kernels.Part) (kernels.Outcome, error) {
 	began := time.Now()
-	o, console, err := boot(image, part, log)
+	o, console, err := boot(image, part, filepath.Join(*dir, nameOf(image)+"."+part.Name))
 	if err != nil {
-		return nil, err
+		return o, err
 	}
 	o.Troubles = append(o.Troubles, kernels.Troubles(console)...)
 	for _, m := range kernels.Missing(o.Probe, beside(image, "config")) {
 		o.Troubles = append(o.Troubles, "missing: "+m)
 	}
-	release := name
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, %s, %.0f s\n", nameOf(image), part.Name, time.Since(began).Seconds())
+	for _, row := range o.Rows {
+		fmt.Fprintf(&b, "  %s: %d passed, %d skipped, %d failed\n", row.Name, row.Passed, len(row.Skipped), len(row.Failed))
+		for _, test := range row.Failed {
+			fmt.Fprintln(&b, "    failed:", test)
+		}
+	}
+	for _, t := range o.Troubles {
+		fmt.Fprintln(&b, "  trouble:", t)
+	}
+	fmt.Print(b.String())
+	return o, nil
+}
+
+// file adds o to r, and reports that something failed.
+func file(r *kernels.Results, image string, part kernels.Part, o kernels.Outcome) (failed bool) {
+	release := nameOf(image)
 	if o.Probe != nil {
 		release = o.Probe.Kernel
 	}
 	k := r.Kernel(release)
 	k.Package = strings.TrimSpace(beside(image, "version"))
 	k.Add(part, o)
-	fmt.Printf("%s, %s, %.0f s\n", release, part.Name, time.Since(began).Seconds())
-	for _, row := range o.Rows {
-		fmt.Printf("  %s: %d passed, %d skipped, %d failed\n", row.Name, row.Passed, len(row.Skipped), len(row.Failed))
-		for _, test := range row.Failed {
-			fmt.Println("    failed:", test)
-		}
-	}
-	for _, t := range o.Troubles {
-		fmt.Println("  trouble:", t)
-	}
-	return k, nil
+	return k.Failed()
 }
+
+// nameOf is what follows vmlinuz- in the name of an image.
+func nameOf(image string) string { return strings.TrimPrefix(filepath.Base(image), "vmlinuz-") }
 
 // beside reads what lies beside vmlinuz-X.
 func beside(image, what string) string {
@@ -220,6 +243,7 @@ func writeInitramfs(path string, part kernels.Part) error {
 		return err
 	}
 	defer f.Close()
+	part.Runs = slices.Clone(part.Runs)
 	for i := range part.Runs {
 		r := &part.Runs[i]
 		r.Args = slices.Concat([]string{"-test.timeout=" + timeout.String()}, r.Args, strings.Fields(*args))
