@@ -7,6 +7,8 @@ BENCHFLAGS =
 SOAKTIME = 30m
 SOAKFLAGS =
 BACKEND = io_uring
+KERNELS =
+PARTS =
 SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openbsd/amd64
 
 # The library; what measures it; the command; and what it is measured against,
@@ -15,7 +17,7 @@ SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openb
 MODULES = . bench cmd/ringfd
 PEERS = bench/peers
 
-.PHONY: test bench bench-full bench-giouring soak readme build peers lab fmt vet cross unit race giouring benchonce wine vagrant-check lint clean
+.PHONY: test bench bench-full bench-giouring soak readme build peers lab fmt vet cross unit race giouring benchonce wine vagrant-check lint kernels emulated clean
 .NOTPARALLEL:
 
 test: lab fmt vet cross unit race giouring benchonce
@@ -93,12 +95,21 @@ benchonce:
 wine:
 	@for m in $(MODULES); do (cd $$m && GO='$(GO)' $$OLDPWD/scripts/wine $(TESTFLAGS) ./...) || exit 1; done
 
+# The tests on Debian's kernels 5.10, 6.1 and 6.12, and on those of KERNELS, in a
+# virtual machine. PARTS='^io_uring' runs a part.
+kernels:
+	@GO='$(GO)' PARTS='$(PARTS)' scripts/kernels $(KERNELS)
+
+# The Linux tests for other processors, by emulation.
+emulated:
+	@GO='$(GO)' scripts/emulated $(TESTFLAGS)
+
 vagrant-check:
 	@if scripts/need ruby ruby; then ruby -c Vagrantfile; else echo "vagrant-check: left out, it needs ruby"; fi
 
 lint: fmt vet
 	@for m in $(MODULES) $(PEERS); do (cd $$m && $(GO) mod tidy -diff && $(GO) mod verify) || exit 1; done
-	@if scripts/need shellcheck shellcheck; then shellcheck .ci/run scripts/need scripts/peers scripts/race scripts/wine; else echo "lint: the scripts were left out, they need shellcheck"; fi
+	@if scripts/need shellcheck shellcheck; then shellcheck .ci/run scripts/need scripts/peers scripts/race scripts/wine scripts/kernels scripts/emulated; else echo "lint: the scripts were left out, they need shellcheck"; fi
 
 clean:
 	rm -rf bin dist

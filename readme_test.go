@@ -14,10 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringfd/ringfd/internal/kernels"
 	"github.com/ringfd/ringfd/uring"
 )
 
-var update = flag.Bool("update", false, "write the table of features into README.md")
+var update = flag.Bool("update", false, "write the tables into README.md")
 
 // TestReadmeExample builds and runs the first Go block of the README.
 func TestReadmeExample(t *testing.T) {
@@ -51,13 +52,6 @@ func TestReadmeExample(t *testing.T) {
 
 // TestReadmeFeatures compares the table in the README with that of the engine.
 func TestReadmeFeatures(t *testing.T) {
-	const begin, end = "writes this table -->\n", "<!-- end of features -->"
-	readme := read(t, "README.md")
-	before, rest, found := strings.Cut(readme, begin)
-	got, after, found2 := strings.Cut(rest, end)
-	if !found || !found2 {
-		t.Fatalf("README.md does not have %q and then %q", begin, end)
-	}
 	var want strings.Builder
 	want.WriteString("| feature | Linux | used | what for | without it |\n|---|---|---|---|---|\n")
 	for _, f := range uring.FeatureTable {
@@ -67,14 +61,36 @@ func TestReadmeFeatures(t *testing.T) {
 		}
 		fmt.Fprintf(&want, "| `%s` | %s | %s | %s | %s |\n", f.Name, f.Since, used, f.For, f.Without)
 	}
+	readmeTable(t, "features", want.String())
+}
+
+// TestReadmeKernels compares the table in the README with the results that are
+// kept.
+func TestReadmeKernels(t *testing.T) {
+	results, err := kernels.Load("internal/kernels/results.json")
+	if err != nil || len(results.Kernels) == 0 {
+		t.Fatal("no results of kernels: ", err)
+	}
+	readmeTable(t, "kernels", results.Table())
+}
+
+// readmeTable compares a table in the README with what it should be, or writes it.
+func readmeTable(t *testing.T, name, want string) {
+	t.Helper()
+	begin, end := t.Name()+" -update .` writes this table -->\n", "<!-- end of "+name+" -->"
+	before, rest, found := strings.Cut(read(t, "README.md"), begin)
+	got, after, found2 := strings.Cut(rest, end)
+	if !found || !found2 {
+		t.Fatalf("README.md does not have %q and then %q", begin, end)
+	}
 	if *update {
-		if err := os.WriteFile("README.md", []byte(before+begin+want.String()+end+after), 0o644); err != nil {
+		if err := os.WriteFile("README.md", []byte(before+begin+want+end+after), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if got != want.String() {
-		t.Errorf("the table of features is not that of uring.FeatureTable; write it with\n\tgo test -run TestReadmeFeatures -update .")
+	if got != want {
+		t.Errorf("the table of %s is not as it should be; write it with\n\tgo test -run %s -update .", name, t.Name())
 	}
 }
 

@@ -73,7 +73,7 @@ func (s *Socket) Writev(buffers [][]byte) (int64, error) {
 		size := o.vec.fill(buffers, sent)
 		o.sqe = sqe{
 			opcode: opSendmsg, fd: s.sysfd, addr: uint64(uintptr(unsafe.Pointer(&o.vec.msg))), len: 1,
-			opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL,
+			opFlags: s.ring.used.sendFlags(),
 		}
 		n, err := s.ring.send(o, size, wait)
 		if err == errWouldWait {

@@ -424,7 +424,7 @@ func (l *loop) flush(c *conn) {
 	}
 	request := sqe{
 		opcode: opSend, fd: c.sysfd, userData: c.userData(kindSend),
-		opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL,
+		opFlags: l.used.sendFlags(),
 	}
 	shared := l.gather(c, &request)
 	switch {

@@ -52,6 +52,11 @@ func (s *Socket) connect(ctx context.Context, addr net.Addr) error {
 		return err
 	}
 	defer p.abortOn(ctx, o)()
+	s.connecting.Store(true)
+	defer s.connecting.Store(false)
+	if s.closed.Load() { // perhaps shut down already
+		return s.failure("connect", net.ErrClosed)
+	}
 	o.sqe = sqe{opcode: opConnect, fd: s.sysfd, addr: o.remote.address(), off: uint64(o.remote.len)}
 	_, err := p.run(o, false)
 	if err == syscall.EISCONN { // a repeated request found the first one done

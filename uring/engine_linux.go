@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Engine serves goroutines that make blocking calls, on a few parked rings: each
@@ -56,7 +58,7 @@ func New(c Config) (*Engine, error) {
 	if c.Entries == 0 {
 		c.Entries = defaultEntries
 	}
-	used := report.Found & usedFeatures &^ c.Without
+	used := (report.Found & usedFeatures &^ c.Without).consistent()
 	e := &Engine{config: c, used: used, sockets: make(map[*Socket]struct{}), listeners: make(map[*Listener]struct{})}
 	for range rings(runtime.GOMAXPROCS(0)) {
 		if err := e.addRing(c, used); err != nil {
@@ -121,6 +123,26 @@ func setupFlags(f Features) (flags uint32) {
 		flags |= setupTaskrunFlag
 	}
 	return flags
+}
+
+// sendFlags are the flags of every send. With MSG_WAITALL the kernel retries a
+// short send itself; but those of before Linux 6.1 that do so forget what they
+// have sent when the request is cancelled or must not wait, and the stream would
+// have it twice.
+func (f Features) sendFlags() uint32 {
+	if f.Has(FeatureSendWaitAll) {
+		return unix.MSG_NOSIGNAL | unix.MSG_WAITALL
+	}
+	return unix.MSG_NOSIGNAL
+}
+
+// consistent takes out of f what is of no use without another feature: a short
+// send counts as a failure, and so posts a completion, with MSG_WAITALL only.
+func (f Features) consistent() Features {
+	if !f.Has(FeatureSendWaitAll) {
+		f &^= FeatureSkipSuccess
+	}
+	return f
 }
 
 // Features returns the optional features in use.

@@ -33,6 +33,7 @@ const (
 	FeatureMinTimeout
 	FeatureNAPI
 	FeatureSyncCancel
+	FeatureSendWaitAll
 	featureEnd
 )
 
@@ -73,6 +74,7 @@ var FeatureTable = [...]FeatureInfo{
 	{FeatureMinTimeout, "min_timeout", "6.12", "waits that gather bigger batches", "not used: it would delay", false},
 	{FeatureNAPI, "napi", "6.9", "busy polling of the network card", "the card interrupts", true},
 	{FeatureSyncCancel, "sync_cancel", "6.0", "cancels and waits in one call", "cancel requests and their completions", false},
+	{FeatureSendWaitAll, "send_waitall", "6.1", "one request sends a large message, and says how much if it is cancelled", "a request for each part that the socket takes", true},
 }
 
 // Has reports whether f holds all of want.

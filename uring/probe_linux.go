@@ -136,6 +136,7 @@ func (p *prober) run() {
 	p.try(FeatureMultishotAccept, p.multishotAccept)
 	p.try(FeatureNAPI, p.napi)
 	p.try(FeatureSyncCancel, p.syncCancel)
+	p.try(FeatureSendWaitAll, p.sendWaitAll)
 }
 
 // answer files what a trial said: the feature is there, or not, or (for lack
@@ -232,6 +233,7 @@ func (p socketPair) close() {
 var (
 	trialOut = []byte("ring")
 	trialIn  = make([]byte, 8)
+	trialBig = make([]byte, 64<<10) // more than a socket takes whose SO_SNDBUF is the least
 )
 
 // selfTest moves bytes and cancels a receive: what the parked ring lives on.

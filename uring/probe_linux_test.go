@@ -8,6 +8,7 @@ import (
 )
 
 func TestDisabledBySysctl(t *testing.T) {
+	child.NeedFilters(t)
 	for _, c := range []struct{ value, why, cure string }{
 		{
 			"1", "the sysctl kernel.io_uring_disabled is 1: only CAP_SYS_ADMIN and the group kernel.io_uring_group may use io_uring",

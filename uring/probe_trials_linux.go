@@ -2,6 +2,7 @@ package uring
 
 import (
 	"errors"
+	"fmt"
 	"syscall"
 	"unsafe"
 
@@ -209,6 +210,59 @@ func (p *prober) syncCancel() error {
 	arg := &syncCancelArg{addr: 1, fd: -1, timeout: [2]int64{-1, -1}}
 	if errno := p.ring.register(registerSyncCancel, unsafe.Pointer(arg), 1); errno != 0 && errno != syscall.ENOENT {
 		return errno
+	}
+	return nil
+}
+
+// sendWaitAll sends with MSG_WAITALL more than the socket takes, once without
+// waiting and once to be cancelled. Either must say that something was sent.
+func (p *prober) sendWaitAll() error {
+	r, err := newSmallRing(0)
+	if err != nil {
+		return err
+	}
+	defer r.close()
+	if err := r.sendPart(unix.MSG_DONTWAIT, false); err != nil {
+		return fmt.Errorf("without waiting: %w", err)
+	}
+	if err := r.sendPart(0, true); err != nil {
+		return fmt.Errorf("cancelled: %w", err)
+	}
+	return nil
+}
+
+func (r *ring) sendPart(flags uint32, cancel bool) error {
+	pair, err := newSocketPair()
+	if err != nil {
+		return err
+	}
+	defer pair.close()
+	if err := setInt(pair[0], unix.SOL_SOCKET, unix.SO_SNDBUF, 1); err != nil { // the least there is
+		return err
+	}
+	const sending, cancelling = 1, 2
+	r.push(&sqe{
+		opcode: opSend, fd: int32(pair[0]), addr: address(trialBig), len: length(trialBig), userData: sending,
+		opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL | flags,
+	})
+	requests := uint32(1)
+	if cancel {
+		r.push(&sqe{opcode: opAsyncCancel, addr: sending, userData: cancelling})
+		requests++
+	}
+	toSubmit, result := requests, int32(0)
+	for range requests {
+		c, err := r.await(toSubmit)
+		if err != nil {
+			return err
+		}
+		toSubmit = 0
+		if c.userData == sending {
+			result = c.res
+		}
+	}
+	if result <= 0 {
+		return fmt.Errorf("a send of which a part was sent ended with %d", result)
 	}
 	return nil
 }

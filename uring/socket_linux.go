@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -28,8 +29,9 @@ type Socket struct {
 	behind      behind
 	handle
 
-	closing heldLock // held throughout Close: the ring must outlive it
-	family  int
+	closing    heldLock // held throughout Close: the ring must outlive it
+	connecting atomic.Bool
+	family     int
 }
 
 // direction is one half of a socket.
@@ -118,7 +120,7 @@ func (s *Socket) writeLocked(p []byte) (int, error) {
 		rest := p[sent:]
 		o.sqe = sqe{
 			opcode: opSend, fd: s.sysfd, addr: address(rest), len: length(rest),
-			opFlags: unix.MSG_NOSIGNAL | unix.MSG_WAITALL,
+			opFlags: s.ring.used.sendFlags(),
 		}
 		n, err := s.ring.send(o, int(o.sqe.len), wait)
 		if err == errWouldWait {
@@ -190,7 +192,9 @@ func (s *Socket) abortAll() {
 	if s.closed.Swap(true) {
 		return
 	}
-	if !s.resets.Load() && !s.duplicated.Load() {
+	// A kernel of before 6.1 answers a shutdown while it connects by connecting
+	// again, and the cancel request may come too early for that.
+	if !s.resets.Load() && !s.duplicated.Load() && !s.connecting.Load() {
 		s.use.RLock()
 		if s.sysfd != noFD {
 			_ = sysShutdown(int(s.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset

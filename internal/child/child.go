@@ -3,6 +3,7 @@
 package child
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,6 +11,10 @@ import (
 	"testing"
 	"time"
 )
+
+// emulator is the command that runs test binaries here, "" where they run by
+// themselves. See scripts/emulated.
+var emulator = os.Getenv("RINGFD_TEST_EXEC")
 
 // variable names the part that a process is to run.
 const variable = "RINGFD_TEST_CHILD"
@@ -49,9 +54,17 @@ func Run(t testing.TB, name string, result any, env ...string) {
 	}
 }
 
+// Exec is exec.CommandContext for a test binary.
+func Exec(ctx context.Context, path string) *exec.Cmd {
+	if emulator == "" {
+		return exec.CommandContext(ctx, path)
+	}
+	return exec.CommandContext(ctx, emulator, path)
+}
+
 // Command is what Run runs.
 func Command(name string, env ...string) *exec.Cmd {
-	c := exec.Command(os.Args[0])
+	c := Exec(context.Background(), os.Args[0])
 	// The race detector would wait for a second at the end of each process.
 	c.Env = append(os.Environ(), variable+"="+name, "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	c.Env = append(c.Env, env...)

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/ringfd/ringfd"
 	"github.com/ringfd/ringfd/accept"
 	"github.com/ringfd/ringfd/fd"
+	"github.com/ringfd/ringfd/internal/child"
 )
 
 // childEnv names the row that a child process serves with.
@@ -63,25 +63,25 @@ func DescriptorsRunOut(t *testing.T, row Row) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	child := exec.CommandContext(ctx, self)
-	child.Env = append(os.Environ(), childEnv+"="+row.Name)
-	child.Stderr = os.Stderr
-	in, err := child.StdinPipe()
+	server := child.Exec(ctx, self)
+	server.Env = append(os.Environ(), childEnv+"="+row.Name)
+	server.Stderr = os.Stderr
+	in, err := server.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := child.StdoutPipe()
+	out, err := server.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := child.Start(); err != nil {
+	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(out)
 	line := func(format string, into ...any) {
 		t.Helper()
 		if !lines.Scan() {
-			t.Fatalf("the child ended: %v", child.Wait())
+			t.Fatalf("the child ended: %v", server.Wait())
 		}
 		if _, err := fmt.Sscanf(lines.Text(), format, into...); err != nil {
 			t.Fatalf("the child said %q, want %q", lines.Text(), format)
@@ -139,7 +139,7 @@ func DescriptorsRunOut(t *testing.T, row Row) {
 			t.Errorf("the child said %q", lines.Text())
 		}
 	}
-	if err := child.Wait(); err != nil {
+	if err := server.Wait(); err != nil {
 		t.Errorf("the child: %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ringfd/ringfd"
 	"github.com/ringfd/ringfd/internal/child"
+	"github.com/ringfd/ringfd/uring"
 )
 
 // run runs a part of TestMain's, free of what the environment chooses.
@@ -37,23 +38,58 @@ func checkUnavailable(t *testing.T, r result, cause, cure string) {
 	}
 }
 
-// sysctl fails a test that a sysctl forbids to see a filter's doing.
+// disabled returns kernel.io_uring_disabled; kernels before 6.6 have no such thing.
+func disabled() string {
+	b, _ := os.ReadFile("/proc/sys/kernel/io_uring_disabled")
+	return strings.TrimSpace(string(b))
+}
+
+// sysctl skips a test that a sysctl forbids to see a filter's doing.
 func sysctl(t *testing.T) {
 	t.Helper()
-	b, err := os.ReadFile("/proc/sys/kernel/io_uring_disabled")
-	if err == nil && strings.TrimSpace(string(b)) != "0" {
+	if value := disabled(); value != "" && value != "0" {
 		t.Skip("needs kernel.io_uring_disabled to be 0: the reason would be the sysctl, not the filter")
 	}
 }
 
 func TestRefusedWithEPERM(t *testing.T) {
+	child.NeedFilters(t)
 	sysctl(t)
 	checkUnavailable(t, run(t, "EPERM"),
 		"io_uring_setup: operation not permitted: a seccomp filter forbids it, as the default profiles of container engines do",
 		"allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile")
 }
 
+// TestRefusedBySysctl meets the sysctl itself. With 1 it refuses those who are not
+// root.
+func TestRefusedBySysctl(t *testing.T) {
+	const denied = "io_uring_setup: operation not permitted: "
+	switch disabled() {
+	case "1":
+		checkUnavailable(t, run(t, "not root"),
+			denied+"the sysctl kernel.io_uring_disabled is 1: only CAP_SYS_ADMIN and the group kernel.io_uring_group may use io_uring",
+			"add this user to the group of kernel.io_uring_group, or sysctl -w kernel.io_uring_disabled=0")
+	case "2":
+		checkUnavailable(t, run(t, "as it is"),
+			denied+"the sysctl kernel.io_uring_disabled is 2: io_uring is off for everybody",
+			"sysctl -w kernel.io_uring_disabled=0")
+	default:
+		t.Skip("needs kernel.io_uring_disabled to be 1 or 2 (Linux 6.6): `make kernels` runs this")
+	}
+}
+
+// TestNoSystemCall is on a kernel that does not have the system call.
+func TestNoSystemCall(t *testing.T) {
+	if err := uring.Probe().Err; !errors.Is(err, syscall.ENOSYS) {
+		t.Skip("needs a kernel without io_uring: `make emulated` runs this")
+	}
+	checkUnavailable(t, run(t, "as it is"),
+		"io_uring_setup: function not implemented: the kernel does not have it: it is older than 5.4, was built without CONFIG_IO_URING, or is an emulation",
+		"use a kernel of 5.10 or later with CONFIG_IO_URING")
+}
+
 func TestRefusedWithENOSYS(t *testing.T) {
+	child.NeedFilters(t)
 	checkUnavailable(t, run(t, "ENOSYS"),
 		"io_uring_setup: function not implemented: a seccomp filter hides it, or the kernel does not have it",
 		"allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile; the kernel must be built with CONFIG_IO_URING")
@@ -62,6 +98,7 @@ func TestRefusedWithENOSYS(t *testing.T) {
 // TestKilled shows that Net makes no io_uring system call at all, by a filter
 // that kills who does.
 func TestKilled(t *testing.T) {
+	child.NeedFilters(t)
 	got := run(t, "killed, net").Forced
 	if want := (outcome{Kind: ringfd.Net, Why: "forced by options"}); got != want {
 		t.Errorf("net forced: got %+v, want %+v", got, want)

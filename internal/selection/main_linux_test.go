@@ -4,6 +4,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ringfd/ringfd"
 	"github.com/ringfd/ringfd/internal/child"
 	"github.com/ringfd/ringfd/internal/leak"
@@ -27,6 +29,8 @@ func TestMain(m *testing.M) {
 			return result{Forced: open(ringfd.Options{Backend: ringfd.Net})}
 		},
 		"killed, auto": func() any { child.KillIOUring(); return choose() },
+		"as it is":     choose,
+		"not root":     func() any { child.LimitMemlock(unix.RLIM_INFINITY); return choose() },
 		"environment":  func() any { return result{Auto: open(ringfd.Options{})} },
 		"no memory":    func() any { child.LimitMemlock(0); return choose() },
 		"some memory":  func() any { child.LimitMemlock(64 << 10); return choose() },
