@@ -457,8 +457,10 @@ func (l *loop) entered(errno syscall.Errno) {
 // that post nothing on success have succeeded when no failure is there.
 func (l *loop) harvest() {
 	r := l.ring
-	for r.flags()&sqCQOverflow != 0 && r.ready() == 0 && l.dead == nil {
+	if r.flags()&sqCQOverflow != 0 {
 		l.count.Overflows++
+	}
+	for r.flags()&sqCQOverflow != 0 && r.ready() == 0 && l.dead == nil {
 		l.enterOnce(0, enterGetEvents)
 	}
 	for first := true; first || r.ready() > 0; first = false {
