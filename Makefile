@@ -17,7 +17,7 @@ SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openb
 MODULES = . bench cmd/ringfd
 PEERS = bench/peers
 
-.PHONY: test bench bench-full bench-giouring soak readme build peers lab fmt vet cross unit race giouring benchonce wine vagrant-check lint kernels emulated clean
+.PHONY: test bench bench-full bench-giouring soak readme build peers lab fmt vet cross unit race giouring benchonce wine vagrant-check lint kernels emulated chaos chaos-bytes chaos-connections clean
 .NOTPARALLEL:
 
 test: lab fmt vet cross unit race giouring benchonce
@@ -86,6 +86,19 @@ race:
 # giouring uses a linkname that Go's linker refuses unless told otherwise.
 giouring:
 	$(GO) test -tags giouring -ldflags=-checklinkname=0 $(TESTFLAGS) ./...
+
+# The chaos tests, each for CHAOSTIME=10s, and again under the race detector.
+chaos:
+	RINGFD_CHAOS_TIME=$${CHAOSTIME:-10s} $(GO) test -count=1 -timeout=2h ./internal/chaos
+	RINGFD_CHAOS_TIME=$${CHAOSTIME:-10s} GO='$(GO)' scripts/race -count=1 -timeout=2h ./internal/chaos
+
+# The counting runs: 10^9 bytes echoed under all faults at once, and 10^6 connections
+# opened and closed, none lost and nothing left; or what CHAOSTIME=20m allows.
+chaos-bytes:
+	RINGFD_CHAOS=bytes RINGFD_CHAOS_TIME=$${CHAOSTIME:-20m} $(GO) test -count=1 -timeout=2h -v -run='^TestBytes$$' ./internal/chaos
+
+chaos-connections:
+	RINGFD_CHAOS=connections RINGFD_CHAOS_TIME=$${CHAOSTIME:-20m} $(GO) test -count=1 -timeout=2h -v -run='^TestConnections$$' ./internal/chaos
 
 # Benchmarks are run once each, so that they cannot rot.
 benchonce:

@@ -25,7 +25,7 @@ var ours = map[string][]string{
 	".":         {"accept", "fd", "uring"},
 	"fd":        {},
 	"accept":    {"fd"},
-	"uring":     {"accept", "fd"},
+	"uring":     {"accept", "fd", "internal/testsize"},
 	"zapevents": {"fd"},
 
 	"bench":         {".", "bench/control", "bench/load", "bench/server", "bench/soak"},

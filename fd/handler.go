@@ -14,6 +14,11 @@ import (
 // belongs into FD.Offload. On net every connection has a goroutine, and the same
 // rules do no harm; a Data handler's Write waits there instead of keeping a copy.
 //
+// A handler must leave the lock of its thread alone (runtime.LockOSThread and
+// UnlockOSThread): one that waits under another lock than it began with ends the
+// process, by a rule of Go's coroutines that nothing can catch. What is offloaded
+// may lock its own.
+//
 // A handler that panics, or ends its goroutine, ends its connection with reason
 // Unexpected and a *PanicError, and nothing else.
 type Handler struct {

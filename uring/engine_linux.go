@@ -47,8 +47,10 @@ const (
 	maxRings       = 16
 )
 
-// New probes the kernel (once per process), makes the rings and starts their reapers. When RLIMIT_MEMLOCK does not allow a ring it tries smaller ones, and
-// makes do with fewer.
+// New probes the kernel (once per process), makes the rings and starts their
+// reapers. When RLIMIT_MEMLOCK does not allow the first it tries smaller ones; when it
+// does not allow others it makes do with fewer, so that the loops find some memory
+// too.
 // The error says why io_uring cannot be used; Cure knows what to do about it.
 func New(c Config) (*Engine, error) {
 	report := Probe()
@@ -81,7 +83,11 @@ func rings(procs int) int {
 }
 
 func (e *Engine) addRing(c Config, used Features) error {
-	r, err := newRingThatFits(c.Entries, setupFlags(used))
+	newOne := newRingThatFits
+	if len(e.rings) > 0 {
+		newOne = makeRing
+	}
+	r, err := newOne(c.Entries, setupFlags(used))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"syscall"
 	"time"
+
+	"github.com/ringfd/ringfd/internal/testsize"
 )
 
 const (
@@ -11,10 +13,17 @@ const (
 	cqPerSQ    = 8
 )
 
+// makeRing makes a ring whose completion queue is so many times as long, unless a
+// test wants another size.
+func makeRing(entries, flags uint32) (*ring, error) {
+	sq, cq := testsize.Now.Rings(entries, entries*cqPerSQ)
+	return newRing(sq, cq, flags)
+}
+
 // newRingThatFits halves the ring while the memory limit refuses it.
 func newRingThatFits(entries, flags uint32) (*ring, error) {
 	for ; entries > minEntries; entries /= 2 {
-		r, err := newRing(entries, entries*cqPerSQ, flags)
+		r, err := makeRing(entries, flags)
 		if !errors.Is(err, syscall.ENOMEM) {
 			return r, err
 		}
@@ -28,7 +37,7 @@ func newRingThatFits(entries, flags uint32) (*ring, error) {
 func newSmallRing(flags uint32) (*ring, error) {
 	const moment, moments = time.Millisecond, 100
 	for waited := 0; ; waited++ {
-		r, err := newRing(minEntries, minEntries*cqPerSQ, flags)
+		r, err := makeRing(minEntries, flags)
 		if !errors.Is(err, syscall.ENOMEM) || waited == moments {
 			return r, err
 		}

@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ringfd/ringfd/internal/testsize"
 )
 
 // bufferPool is the memory that a loop's connections receive small messages into:
@@ -51,7 +53,8 @@ const (
 // them.
 func newBufferPool(r *ring, used Features) *bufferPool {
 	if used.Has(FeatureBufferRing | FeatureBufferRingInc) {
-		if p := makeBufferPool(r, largeBuffer, mostLarge, pbufRingInc); p != nil {
+		size, most := testsize.Now.Pool(largeBuffer, mostLarge)
+		if p := makeBufferPool(r, size, most, pbufRingInc); p != nil {
 			p.grow(fewBuffers)
 			return p
 		}
@@ -59,9 +62,10 @@ func newBufferPool(r *ring, used Features) *bufferPool {
 	if !used.Has(FeatureBufferRing) {
 		return nil
 	}
-	p := makeBufferPool(r, smallBuffer, mostSmall, 0)
+	size, most := testsize.Now.Pool(smallBuffer, mostSmall)
+	p := makeBufferPool(r, size, most, 0)
 	if p != nil {
-		p.grow(mostSmall)
+		p.grow(most)
 	}
 	return p
 }

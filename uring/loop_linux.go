@@ -105,7 +105,6 @@ const (
 
 const (
 	loopEntries   = 1024
-	loopCQPerSQ   = 8
 	rawEnterLimit = 64 // requests that a call may submit that keeps its P
 )
 
@@ -141,7 +140,7 @@ func loopSetups(f Features) []uint32 {
 
 func newLoopRing(f Features) (r *ring, err error) {
 	for _, flags := range loopSetups(f) {
-		if r, err = newLoopRingThatFits(flags); err == nil {
+		if r, err = newRingThatFits(loopEntries, flags); err == nil {
 			return r, nil
 		}
 		if errno, ok := asErrno(err); !ok || errno != syscall.EINVAL {
@@ -149,16 +148,6 @@ func newLoopRing(f Features) (r *ring, err error) {
 		}
 	}
 	return nil, err
-}
-
-// newLoopRingThatFits halves the ring while the memory limit refuses it.
-func newLoopRingThatFits(flags uint32) (*ring, error) {
-	for entries := uint32(loopEntries); ; entries /= 2 {
-		r, err := newRing(entries, entries*loopCQPerSQ, flags)
-		if errno, ok := asErrno(err); !ok || errno != syscall.ENOMEM || entries <= minEntries {
-			return r, err
-		}
-	}
 }
 
 // start makes the ring on the thread that will use it, and begins.
@@ -459,8 +448,10 @@ func (l *loop) entered(errno syscall.Errno) {
 // that post nothing on success have succeeded when no failure is there.
 func (l *loop) harvest() {
 	r := l.ring
-	for r.flags()&sqCQOverflow != 0 && r.ready() == 0 && l.dead == nil {
+	if r.flags()&sqCQOverflow != 0 {
 		l.count.Overflows++
+	}
+	for r.flags()&sqCQOverflow != 0 && r.ready() == 0 && l.dead == nil {
 		l.enterOnce(0, enterGetEvents)
 	}
 	for first := true; first || r.ready() > 0; first = false {

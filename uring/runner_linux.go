@@ -15,9 +15,9 @@ import (
 // calls data handlers, or a coroutine.
 type runner struct {
 	loop *loop
-	g    uintptr    // see getg
-	co   *coroutine // nil for the loop's own
-	c    *conn      // whose handler runs
+	g    atomic.Uintptr // see getg; others compare it with theirs as soon as it runs
+	co   *coroutine     // nil for the loop's own
+	c    *conn          // whose handler runs
 	// For the watchdog: the goroutine, as stack traces print it, and the FD.
 	id, fdID atomic.Uint64
 }
@@ -28,7 +28,7 @@ func (r *runner) canWait() bool { return r.co != nil && r.c != nil }
 
 // learn notes which goroutine this is.
 func (r *runner) learn() {
-	r.g = getg()
+	r.g.Store(getg())
 	var buf [64]byte
 	line := buf[:runtime.Stack(buf[:], false)]
 	if fields := bytes.Fields(line); len(fields) > 1 {
@@ -39,7 +39,7 @@ func (r *runner) learn() {
 
 // here returns who runs if the caller is on l's thread, or nil.
 func (l *loop) here() *runner {
-	if r := l.running.Load(); r != nil && r.g == getg() {
+	if r := l.running.Load(); r != nil && r.g.Load() == getg() {
 		return r
 	}
 	return nil

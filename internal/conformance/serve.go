@@ -131,6 +131,7 @@ func wantAll(t testing.TB, c net.Conn, want string) {
 // serveCases are about Serve and DialServe in both styles.
 var serveCases = []Case{
 	{Name: "ServeEcho", Core: true, Run: serveEcho},
+	{Name: "ServeEndBehindData", Core: true, Run: serveEndBehindData},
 	{Name: "ServeWriteThenClose", Core: true, Run: func(t *testing.T, e *Env) {
 		message := pattern(300 << 10)
 		handlers := []style{
@@ -676,4 +677,46 @@ func serveEvents(t *testing.T, e *Env) {
 			}
 		})
 	}
+}
+
+// serveEndBehindData has the last bytes and the end of file be there, and the loop
+// be told of both, before the handler goes on to read. It receives much at a time by
+// then.
+func serveEndBehindData(t *testing.T, e *Env) {
+	e = e.With(t, func(o *ringfd.Options) { o.Loops.Count = 1 })
+	const much, last = 256 << 10, 100
+	reports, there, goOn := make(chan error, 1), make(chan struct{}), make(chan struct{})
+	l, _ := e.serveWith(t, blocking(reports, func(f *fd.FD) error {
+		if _, err := io.ReadFull(plainReader{f}, make([]byte, much)); err != nil {
+			return err
+		}
+		f.Offload(func() {
+			close(there)
+			<-goOn
+		})
+		if got, err := io.ReadAll(plainReader{f}); len(got) != last || err != nil {
+			return fmt.Errorf("the rest: %d bytes, %v; want %d and the end of file", len(got), err, last)
+		}
+		return nil
+	}))
+	echo, _ := e.serveWith(t, blockingEcho())
+	other := e.peerOf(t, echo)
+	turns := func() { // of the loop, which serves both
+		for range 5 {
+			write(t, other, "x")
+			read(t, other, "x")
+		}
+	}
+	peer := e.peerOf(t, l)
+	write(t, peer, string(make([]byte, much)))
+	await(t, there, "the handler has what was sent")
+	turns()
+	write(t, peer, string(make([]byte, last)))
+	turns()
+	if err := peer.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	turns()
+	close(goOn)
+	wantReport(t, reports)
 }

@@ -1,0 +1,56 @@
+package chaos
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/ringfd/ringfd"
+	"github.com/ringfd/ringfd/internal/testsize"
+	"github.com/ringfd/ringfd/uring"
+)
+
+// TestTinyRings echoes over queues that are always full and buffers that have always
+// run out.
+func TestTinyRings(t *testing.T) {
+	for _, sizes := range []testsize.Sizes{
+		{SQ: 1, CQ: 2, Buffer: 64, Buffers: 1},
+		{SQ: 2, CQ: 4, Buffer: 4 << 10, Buffers: 2},
+		{SQ: 64, CQ: 64, Buffer: 1, Buffers: 4},
+	} {
+		t.Run(fmt.Sprintf("%d-%d-%dx%d", sizes.SQ, sizes.CQ, sizes.Buffers, sizes.Buffer), func(t *testing.T) {
+			for _, s := range styles[1:] {
+				t.Run(s.name, func(t *testing.T) { tiny(t, s, sizes, 0) })
+				if s.serves() {
+					without := uring.FeatureBufferRingInc
+					t.Run(s.name+"-whole-buffers", func(t *testing.T) { tiny(t, s, sizes, without) })
+				}
+			}
+		})
+	}
+}
+
+func tiny(t *testing.T, s style, sizes testsize.Sizes, without uring.Features) {
+	uring.Probe() // of rings of the usual size, once
+	testsize.Now = sizes
+	t.Cleanup(func() { testsize.Now = testsize.Sizes{} })
+	site := s.open(t, func(o *ringfd.Options) { o.Without = without })
+	site.listen(t)
+	total := int(sizes.Buffer) << 10 // it is received piece by piece
+	if sizes.Buffer >= 4<<10 {
+		total = 256 << 10
+	}
+	rounds(func() { site.traffic(t, 24, total) })
+	stats := site.backend.Stats()
+	overflows, noBuffers := stats.Overflows, uint64(0)
+	for _, l := range stats.Loops {
+		overflows += l.Overflows
+		noBuffers += l.NoBuffers
+	}
+	t.Logf("completion queues overflowed %d times, buffers ran out %d times", overflows, noBuffers)
+	if sizes.CQ < 8 && overflows == 0 {
+		t.Error("no completion queue has overflowed: the rings were not tiny")
+	}
+	if sizes.Buffers == 1 && s.serves() && noBuffers == 0 {
+		t.Error("buffers have never run out: there were too many")
+	}
+}
