@@ -386,7 +386,7 @@ func (f *FD) failed(op string, err error) error {
 		if isNoMemory(errno) {
 			return &Error{Op: op, Err: err}
 		}
-		if f.halves.Load()&writeEnded != 0 && isPeerReset(errno) {
+		if f.halves.Load()&writeEnded != 0 && isBrokenPipe(errno) {
 			return &Error{Op: op, Reason: ClosedLocally, Err: err}
 		}
 	}
