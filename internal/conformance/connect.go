@@ -216,6 +216,9 @@ func wantConnectErr(t testing.TB, f *fd.FD, err error, reason fd.Reason, kind fd
 		t.Errorf("Connect: %v is called %q, want %q", err, e.Connect, kind)
 	}
 	wantReason(t, f, reason)
+	if f.LocalAddr() != nil || f.RemoteAddr() != nil {
+		t.Errorf("a failed Connect left the addresses %v and %v", f.LocalAddr(), f.RemoteAddr())
+	}
 	readErr(t, f, reason, is)
 	if _, err := f.SyscallConn(); err == nil {
 		t.Error("a failed Connect left the socket open")
