@@ -9,6 +9,9 @@ SOAKFLAGS =
 BACKEND = io_uring
 KERNELS =
 PARTS =
+# How long model and fuzz go on: sequences per backend, and time per target.
+CHECKS = 10000
+FUZZTIME = 30s
 SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openbsd/amd64
 
 # The library; what measures it; the command; and what it is measured against,
@@ -17,7 +20,7 @@ SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openb
 MODULES = . bench cmd/ringfd
 PEERS = bench/peers
 
-.PHONY: test bench bench-full bench-giouring soak readme build peers lab fmt vet cross unit race giouring benchonce wine vagrant-check lint kernels emulated chaos chaos-bytes chaos-connections clean
+.PHONY: test bench bench-full bench-giouring soak readme build peers lab fmt vet cross unit race giouring benchonce wine vagrant-check lint kernels emulated chaos chaos-bytes chaos-connections model fuzz cover clean
 .NOTPARALLEL:
 
 test: lab fmt vet cross unit race giouring benchonce
@@ -99,6 +102,23 @@ chaos-bytes:
 
 chaos-connections:
 	RINGFD_CHAOS=connections RINGFD_CHAOS_TIME=$${CHAOSTIME:-20m} $(GO) test -count=1 -timeout=2h -v -run='^TestConnections$$' ./internal/chaos
+# Sequences of calls that nobody wrote down, against a model of an FD; make test
+# runs a few.
+model:
+	$(GO) test ./internal/model -timeout=0 -v -rapid.checks=$(CHECKS)
+
+# Each fuzz target in turn; make test runs what they have kept.
+fuzz:
+	@for f in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
+		for t in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\)(.*/\1/p' $$f); do echo "fuzz $$t in $$f"; \
+			$(GO) test -run='^$$' -fuzz="^$$t\$$" -fuzztime=$(FUZZTIME) "./$$(dirname $$f)" || exit 1; done; done
+
+# The statement coverage of the library by its tests. Benchmarks and examples
+# do not count: they assert little.
+cover:
+	@mkdir -p dist
+	$(GO) test -run='^(Test|Fuzz)' -timeout=15m -coverpkg=./fd,./accept,./uring -coverprofile=dist/cover.out ./...
+	@GO='$(GO)' scripts/cover dist/cover.out fd accept uring
 
 # Benchmarks are run once each, so that they cannot rot.
 benchonce:
@@ -123,6 +143,7 @@ vagrant-check:
 lint: fmt vet
 	@for m in $(MODULES) $(PEERS); do (cd $$m && $(GO) mod tidy -diff && $(GO) mod verify) || exit 1; done
 	@if scripts/need shellcheck shellcheck; then shellcheck .ci/run scripts/need scripts/peers scripts/race scripts/wine scripts/kernels scripts/emulated; else echo "lint: the scripts were left out, they need shellcheck"; fi
+	@if scripts/need shellcheck shellcheck; then shellcheck .ci/run scripts/cover scripts/need scripts/peers scripts/race scripts/wine; else echo "lint: the scripts were left out, they need shellcheck"; fi
 
 clean:
 	rm -rf bin dist

@@ -171,9 +171,10 @@ func resolveDial(ctx context.Context, network, address string) ([]net.Addr, erro
 	list := make([]net.Addr, len(addrs))
 	for i, a := range addrs {
 		if a.IP == nil || a.IP.IsUnspecified() { // as net does: this host
-			a.IP = net.IPv4(127, 0, 0, 1)
-			if network == "tcp6" {
+			if network == "tcp6" || a.IP != nil && a.IP.To4() == nil {
 				a.IP = net.IPv6loopback
+			} else {
+				a.IP = net.IPv4(127, 0, 0, 1)
 			}
 		}
 		list[i] = a
@@ -189,6 +190,9 @@ func resolveListen(ctx context.Context, network, address string) (net.Addr, erro
 	}
 	if network == "unix" {
 		return &net.UnixAddr{Name: address, Net: network}, nil
+	}
+	if address == "" { // as net does: any address and port
+		return &net.TCPAddr{}, nil
 	}
 	addrs, err := resolveTCP(ctx, network, address)
 	if err != nil {

@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ringfd/ringfd/accept"
 	"github.com/ringfd/ringfd/fd"
@@ -123,6 +125,23 @@ func TestNetListener(t *testing.T) {
 	_ = l.Listener().Close()
 	if err := l.Close(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Close after Close: %v, want net.ErrClosed", err)
+	}
+}
+
+// TestNetListenerErrorForms: every call of the net view fails with a *net.OpError
+// that names the call.
+func TestNetListenerErrorForms(t *testing.T) {
+	l := accept.New(newFake(), nil).NetListener()
+	_, raw := l.SyscallConn()
+	_, file := l.File()
+	for op, err := range map[string]error{"raw-control": raw, "file": file} {
+		e, ok := err.(*net.OpError)
+		if !ok || e.Op != op || e.Net != "tcp" || e.Addr.String() != "[::1]:9732" || !errors.Is(err, syscall.ENOSYS) {
+			t.Errorf("%s: %v (%T)", op, err, err)
+		}
+	}
+	if err := l.SetDeadline(time.Time{}); err != nil {
+		t.Errorf("SetDeadline: %v", err)
 	}
 }
 

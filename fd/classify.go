@@ -18,6 +18,10 @@ func isLost(errno syscall.Errno) bool { return slices.Contains(lostErrnos, errno
 // isPeerReset reports the errnos that the peer's own end causes.
 func isPeerReset(errno syscall.Errno) bool { return slices.Contains(resetErrnos, errno) }
 
+// isBrokenPipe reports the errnos of a write whose half has ended, by us or by the
+// peer. A reset is none of them: that is the peer's, whatever we have ended.
+func isBrokenPipe(errno syscall.Errno) bool { return slices.Contains(brokenPipeErrnos, errno) }
+
 // isNoMemory reports a passing lack of kernel memory.
 func isNoMemory(errno syscall.Errno) bool { return slices.Contains(noMemoryErrnos, errno) }
 

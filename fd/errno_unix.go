@@ -15,6 +15,7 @@ var (
 	}, lostErrnosOfOS...)
 
 	resetErrnos           = []syscall.Errno{syscall.ECONNRESET, syscall.EPIPE}
+	brokenPipeErrnos      = []syscall.Errno{syscall.EPIPE}
 	noMemoryErrnos        = []syscall.Errno{syscall.ENOBUFS, syscall.ENOMEM}
 	timeoutErrnos         = []syscall.Errno{syscall.ETIMEDOUT}
 	refusedErrnos         = []syscall.Errno{syscall.ECONNREFUSED, syscall.ECONNRESET}

@@ -36,6 +36,7 @@ var (
 		errConnAborted, errBrokenPipe, errNoData,
 	}
 	resetErrnos           = []syscall.Errno{wsaeConnReset, errNetnameDel, wsaeShutdown, errBrokenPipe, errNoData}
+	brokenPipeErrnos      = []syscall.Errno{wsaeShutdown, errBrokenPipe, errNoData}
 	noMemoryErrnos        = []syscall.Errno{wsaeNoBufs, errNotEnoughMem}
 	timeoutErrnos         = []syscall.Errno{wsaeTimedOut, errSemTimeout}
 	refusedErrnos         = []syscall.Errno{wsaeConnRefused, errConnRefused, wsaeConnReset}

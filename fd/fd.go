@@ -314,7 +314,8 @@ func (f *FD) RemoteAddr() net.Addr { return f.sock.RemoteAddr() }
 // SetDeadline sets the read and the write deadline. A past time aborts the
 // calls in flight and fails later ones until it is set anew; the zero time
 // clears it. It costs no syscall. A deadline ends calls, not the connection.
-// On a closed FD the error matches net.ErrClosed.
+// On a closed FD the error is that of its end, which after Close matches
+// net.ErrClosed.
 func (f *FD) SetDeadline(t time.Time) error {
 	if err := f.SetReadDeadline(t); err != nil {
 		return err
@@ -386,7 +387,7 @@ func (f *FD) failed(op string, err error) error {
 		if isNoMemory(errno) {
 			return &Error{Op: op, Err: err}
 		}
-		if f.halves.Load()&writeEnded != 0 && isPeerReset(errno) {
+		if f.halves.Load()&writeEnded != 0 && isBrokenPipe(errno) {
 			return &Error{Op: op, Reason: ClosedLocally, Err: err}
 		}
 	}

@@ -259,7 +259,31 @@ func (l *loop) cancelReceive(c *conn) {
 }
 
 func (l *loop) cancel(userData uint64) {
-	l.push(&sqe{opcode: opAsyncCancel, addr: userData, userData: kindNothing})
+	l.push(&sqe{opcode: opAsyncCancel, addr: userData, userData: kindCancelBit | userData})
+}
+
+// cancelled handles the completion of a cancel. One that found nothing, although
+// the request is in flight, is made again: see parked.cancelAgain.
+func (l *loop) cancelled(e cqe) {
+	if e.res != -int32(syscall.ENOENT) {
+		return
+	}
+	data := e.userData &^ kindCancelBit
+	again := false
+	switch data & kindMask {
+	case kindReceive:
+		c := l.conns.find(data)
+		again = c != nil && c.receive.inFlight != 0 && c.receive.cancelled
+	case kindSend:
+		c := l.conns.find(data)
+		again = c != nil && c.send.inFlight != 0 && c.send.cancelled
+	case kindAccept:
+		a := l.acceptors[uint32(data>>32)&slotMask-1]
+		again = a != nil && a.stopping && a.armed
+	}
+	if again {
+		l.cancel(data)
+	}
 }
 
 // received handles a completion of c's request.

@@ -296,14 +296,14 @@ func (c *conn) refusal() error {
 	switch {
 	case c.closed.Load():
 		return net.ErrClosed
+	case c.deadlines[timerWrite].expired():
+		return os.ErrDeadlineExceeded
 	case c.send.err != nil:
 		return c.send.err
 	case c.receive.err != nil && c.receive.err != io.EOF: // the kernel tells it once only
 		return writeError(c.receive.err)
 	case c.send.halfClose:
 		return os.NewSyscallError("write", syscall.EPIPE)
-	case c.deadlines[timerWrite].expired():
-		return os.ErrDeadlineExceeded
 	}
 	return nil
 }

@@ -15,6 +15,8 @@ type deadline struct {
 	at      time.Time // zero: none
 	expired bool      // the op is aborted
 	stopped bool      // the socket is closed
+
+	suspended bool // the op does something that has no deadline
 }
 
 // set makes o fail with os.ErrDeadlineExceeded from t on; never, for the zero
@@ -59,8 +61,31 @@ func (d *deadline) fire(p *parked, o *op) {
 }
 
 func (d *deadline) expire(p *parked, o *op) {
+	if d.suspended {
+		return
+	}
 	d.expired = true
 	p.abort(o, abortDeadline, os.ErrDeadlineExceeded)
+}
+
+// suspend has the deadline wait until resume: what o does meanwhile has none.
+func (d *deadline) suspend(p *parked, o *op) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.suspended = true
+	if d.expired {
+		d.expired = false
+		p.allow(o, abortDeadline)
+	}
+}
+
+func (d *deadline) resume(p *parked, o *op) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.suspended = false
+	if !d.stopped && !d.at.IsZero() && time.Until(d.at) <= 0 {
+		d.expire(p, o)
+	}
 }
 
 // stop ends the timer for good.

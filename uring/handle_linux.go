@@ -87,7 +87,7 @@ func (h *handle) LocalAddr() net.Addr {
 	a := &h.addrs
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.local == nil {
+	if a.local == nil && a.remote != nil {
 		_ = h.control("getsockname", func(sysfd int) error {
 			a.local = localAddrOf(sysfd)
 			return nil

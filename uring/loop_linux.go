@@ -85,7 +85,10 @@ const (
 	kindCloseFD
 	kindAccept
 	kindWake
-	kindNothing // cancels, and what nobody waits for
+	kindNothing // what nobody waits for
+
+	// kindCancelBit marks the cancel of a request, whose user_data the rest is.
+	kindCancelBit uint64 = 1 << 63
 )
 
 // getEventsArg is struct io_uring_getevents_arg.
@@ -510,6 +513,10 @@ func (l *loop) handleBatch() {
 }
 
 func (l *loop) completed(e cqe) {
+	if e.userData&kindCancelBit != 0 {
+		l.cancelled(e)
+		return
+	}
 	switch e.userData & kindMask {
 	case kindReceive:
 		if c := l.conns.find(e.userData); c != nil {

@@ -66,7 +66,7 @@ func (o *op) refusal() error {
 // pointer. A CQE whose generation is not the op's is of an earlier request.
 const (
 	kindOp     uint64 = iota << 56
-	kindCancel        // an ASYNC_CANCEL: its completion is of no interest
+	kindCancel        // an ASYNC_CANCEL, of the op with that slot and generation
 
 	slotBits = 24
 	slotMask = 1<<slotBits - 1

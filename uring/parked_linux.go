@@ -36,6 +36,7 @@ type parked struct {
 
 	harvestMu sync.Mutex // completion: the CQ
 	completed uint64     // requests that ended
+	missed    []uint64   // user_data of cancels that found nothing
 
 	overflows, resubmitted, enters, wakeups, spins, spinsLost atomic.Uint64
 
@@ -244,10 +245,13 @@ func (p *parked) harvest(quiet []quietOp) {
 			sleepers, quiet = p.finishQuiet(quiet, &wake, sleepers)
 			more = len(quiet) > 0
 		}
+		missed := p.missed
+		p.missed = nil
 		p.harvestMu.Unlock()
 		for _, o := range wake[:sleepers] {
 			o.wake <- struct{}{}
 		}
+		p.cancelAgain(missed)
 		if !more {
 			return
 		}
@@ -293,6 +297,9 @@ func (p *parked) drain(wake *[harvestBatch]*op) (sleepers int, more bool) {
 		c := r.peek(i)
 		p.completed++
 		if c.userData&kindMask != kindOp {
+			if c.userData&kindMask == kindCancel && c.res == -int32(syscall.ENOENT) {
+				p.missed = append(p.missed, c.userData)
+			}
 			continue
 		}
 		if o := p.ops.lookup(c.userData); o != nil && o.finish(c.res) {
@@ -385,15 +392,42 @@ func (p *parked) poll(o *op, fd int32, events uint32, spin bool) (int32, error) 
 func (p *parked) abort(o *op, kind abortKind, cause error) {
 	p.lockWithRoom()
 	o.aborts[kind] = cause
-	state := o.state.Load()
-	inFlight := (state == opSubmitted || state == opParked) && p.dead == nil
-	if inFlight {
-		// The queue keeps its order, so the request is submitted before this.
-		p.push(&sqe{opcode: opAsyncCancel, addr: userData(o.slot, o.gen.Load()), userData: kindCancel})
-	}
+	inFlight := p.cancel(o)
 	p.mu.Unlock()
 	if inFlight {
 		p.flush()
+	}
+}
+
+// cancel publishes a cancel of o's request, if it is in flight. The submission
+// lock is held, with room.
+func (p *parked) cancel(o *op) (inFlight bool) {
+	state := o.state.Load()
+	if state != opSubmitted && state != opParked || p.dead != nil {
+		return false
+	}
+	// The queue keeps its order, so the request is submitted before this.
+	data := userData(o.slot, o.gen.Load())
+	p.push(&sqe{opcode: opAsyncCancel, addr: data, userData: kindCancel | data})
+	return true
+}
+
+// cancelAgain cancels what cancels have not found although it is in flight. The
+// kernel does not find a request that it is about to try again: one that found
+// nothing to do and then, by the time it was to wait, something. When either side
+// has ended its sending or we our receiving, the kernel tries a send that waits for
+// room over and over, before it leaves it to a thread (EPOLLRDHUP, which every
+// poll of io_uring asks for).
+func (p *parked) cancelAgain(missed []uint64) {
+	for _, data := range missed {
+		p.lockWithRoom()
+		o := p.ops.lookup(data)
+		again := o != nil && o.refusal() != nil && p.cancel(o)
+		p.mu.Unlock()
+		if again {
+			runtime.Gosched()
+			p.flush()
+		}
 	}
 }
 

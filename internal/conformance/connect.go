@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ringfd/ringfd"
 	"github.com/ringfd/ringfd/accept"
 	"github.com/ringfd/ringfd/fd"
 )
@@ -216,6 +217,9 @@ func wantConnectErr(t testing.TB, f *fd.FD, err error, reason fd.Reason, kind fd
 		t.Errorf("Connect: %v is called %q, want %q", err, e.Connect, kind)
 	}
 	wantReason(t, f, reason)
+	if f.LocalAddr() != nil || f.RemoteAddr() != nil {
+		t.Errorf("a failed Connect left the addresses %v and %v", f.LocalAddr(), f.RemoteAddr())
+	}
 	readErr(t, f, reason, is)
 	if _, err := f.SyscallConn(); err == nil {
 		t.Error("a failed Connect left the socket open")
@@ -241,6 +245,17 @@ func (e *Env) deadAddr(t testing.TB) net.Addr {
 	_ = l.Close()
 	t.Cleanup(func() { _ = c.Close() })
 	return c.LocalAddr()
+}
+
+// DeadAddr returns an address where nobody listens, until the end of the test.
+func DeadAddr(t testing.TB, network string) net.Addr {
+	return (&Env{Network: network}).deadAddr(t)
+}
+
+// FullAddr returns the address of a listener of b whose queue is full, so that a
+// connect to it hangs. It is for TCP on Linux.
+func FullAddr(t testing.TB, network string, b *ringfd.Backend) net.Addr {
+	return fullListener(t, &Env{Network: network, Backend: b})
 }
 
 // fullListener returns the address of a listener whose queue is full: Linux

@@ -143,12 +143,14 @@ var deadlineCases = []Case{
 		l := e.Listen(t, defaultConfig)
 		f := e.Backend.Socket()
 		t.Cleanup(func() { _ = f.Close() })
-		set(t, f.SetReadDeadline(past))
+		set(t, f.SetDeadline(past)) // which says nothing about Connect
 		if err := f.Connect(t.Context(), l.Addr()); err != nil {
 			t.Fatal(err)
 		}
 		_ = e.Accept(t, l)
 		wantTimeout(t, readErr(t, f, fd.None), "read")
+		wantTimeout(t, writeErr(t, f, fd.None), "write")
+		set(t, f.SetWriteDeadline(forever))
 		write(t, f, "x")
 	}},
 	{Name: "DeadlineAfterClose", Run: func(t *testing.T, e *Env) {

@@ -255,7 +255,7 @@ func await[T any](t testing.TB, c <-chan T, what string) T {
 	case v := <-c:
 		return v
 	case <-time.After(patience):
-		t.Fatalf("%s did not happen in %v\n%s", what, patience, stacks())
+		t.Fatalf("%s did not happen in %v\n%s", what, patience, Stacks())
 		panic("unreachable")
 	}
 }
@@ -286,26 +286,31 @@ func goWrite(f io.Writer, p []byte) <-chan transfer {
 func parked(t testing.TB, function string, n int) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(200 * time.Microsecond) {
-		all := stacks()
-		found := 0
-		for g := range strings.SplitSeq(all, "\n\n") {
-			if strings.Contains(g, function+"(") && atRest.MatchString(g) {
-				found++
-			}
-		}
+		found := AtRest(function)
 		if found >= n {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("%d of %d goroutines came to rest in %s\n%s", found, n, function, all)
+			t.Fatalf("%d of %d goroutines came to rest in %s\n%s", found, n, function, Stacks())
 		}
 	}
+}
+
+// AtRest returns how many goroutines wait inside a function.
+func AtRest(function string) (found int) {
+	for g := range strings.SplitSeq(Stacks(), "\n\n") {
+		if strings.Contains(g, function+"(") && atRest.MatchString(g) {
+			found++
+		}
+	}
+	return found
 }
 
 // atRest matches goroutines that neither run, nor could, nor are in the kernel.
 var atRest = regexp.MustCompile(`^goroutine \d+ [^\[]*\[(IO wait|select|chan receive|semacquire|sync\.|sleep)`)
 
-func stacks() string {
+// Stacks returns the stacks of all goroutines.
+func Stacks() string {
 	for size := 1 << 16; ; size *= 2 {
 		buf := make([]byte, size)
 		if n := runtime.Stack(buf, true); n < size {

@@ -3,6 +3,7 @@ package conformance
 import (
 	"io"
 	"net"
+	"syscall"
 	"testing"
 
 	"github.com/ringfd/ringfd/fd"
@@ -65,6 +66,52 @@ var halfCases = []Case{
 			w := await(t, pending, "the end of Write")
 			wantErr(t, "Write", w.err, "write", fd.ClosedLocally)
 			writeErr(t, ours, fd.ClosedLocally)
+		})
+	}},
+	{Name: "HalfClosedWriteMeetsDeadline", Core: true, Run: func(t *testing.T, e *Env) {
+		// io_uring does not find the send of a half-closed connection at all times.
+		for i := range 10 {
+			e.Ends(t, func(t *testing.T, ours *fd.FD, peer net.Conn) {
+				pending := fill(t, ours)
+				end := ours.CloseRead
+				if i%2 == 0 {
+					end = peer.(interface{ CloseWrite() error }).CloseWrite
+				}
+				if err := end(); err != nil {
+					t.Fatal(err)
+				}
+				set(t, ours.SetWriteDeadline(past))
+				wantTimeout(t, await(t, pending, "the end of Write").err, "write")
+			})
+		}
+	}},
+	{Name: "HalfClosedWriteMeetsReset", TCP: true, Core: true, Run: func(t *testing.T, e *Env) {
+		for range 10 {
+			e.Ends(t, func(t *testing.T, ours *fd.FD, peer net.Conn) {
+				pending := fill(t, ours)
+				if err := ours.Conn().SetLinger(0); err != nil { // so that Close does not shut down
+					t.Fatal(err)
+				}
+				if err := ours.CloseRead(); err != nil {
+					t.Fatal(err)
+				}
+				closing := async(ours.Close)
+				wantErr(t, "Write", await(t, pending, "the end of Write").err, "write", fd.ClosedLocally, net.ErrClosed)
+				if err := await(t, closing, "the end of Close"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}},
+	{Name: "WriteAfterCloseWriteMeetsReset", TCP: true, Linux: true, Run: func(t *testing.T, e *Env) {
+		// The reset is told once. It is the peer's, and no end of file may hide it.
+		e.Ends(t, func(t *testing.T, ours *fd.FD, peer net.Conn) {
+			if err := ours.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			reset(t, peer)
+			_, _ = ours.Write([]byte("x"))
+			readErr(t, ours, fd.Lost, syscall.ECONNRESET)
 		})
 	}},
 	{Name: "HalfCloseTwice", Run: func(t *testing.T, e *Env) {
