@@ -128,7 +128,7 @@ func TestEndedLoopIsNowhere(t *testing.T) {
 	}
 	for _, l := range set.all {
 		if r := l.running.Load(); r != nil {
-			t.Errorf("a loop that has ended is known to run on %#x", r.g)
+			t.Errorf("a loop that has ended is known to run on %#x", r.g.Load())
 		}
 	}
 }

@@ -101,7 +101,6 @@ func (l *loop) end(co *coroutine) { co.next() }
 func (co *coroutine) run(yield func(struct{}) bool) {
 	co.yield = yield
 	co.learn()
-	co.loop.running.Store(&co.runner)                       // now that g is known
 	defer func() { co.loop.running.Store(&co.loop.self) }() // another goroutine may have g next
 	for co.c != nil {
 		co.serve()
@@ -144,9 +143,7 @@ func (c *conn) panicked(value any) {
 // application on the loop's thread.
 func (l *loop) enterHandler(r *runner) {
 	l.handlers.Store(l.handlers.Load() + 1)
-	if r.g != 0 { // else its goroutine is new, and tells
-		l.running.Store(r)
-	}
+	l.running.Store(r) // a new coroutine has no g yet, which nobody's is equal to
 }
 
 // leaveHandler may be called twice, after a handler that ended its goroutine.
