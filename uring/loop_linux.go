@@ -2,7 +2,6 @@ package uring
 
 import (
 	"encoding/binary"
-	"math"
 	"os"
 	"runtime"
 	"sync"
@@ -329,10 +328,6 @@ func (l *loop) wait() {
 	l.spinner.waited(clock()-began, int64(l.set.config.BusyPoll))
 }
 
-// shortWait is how long a loop that never waits for long keeps its P: to give it up
-// and to get it back costs more than such a wait. A stop of the world ends the wait.
-const shortWait = int64(100 * time.Microsecond)
-
 // sleep submits, and waits in the kernel.
 func (l *loop) sleep() {
 	if l.wokeOthers {
@@ -341,30 +336,26 @@ func (l *loop) sleep() {
 		l.submit(enterGetEvents)
 		l.letOthersRun()
 	}
-	if l.spinner.gap < shortWait && l.used.Has(FeatureExtArg) {
-		if l.sleepFor(shortWait, true); l.ring.ready() > 0 || l.dead != nil {
-			return
-		}
-	}
-	l.sleepFor(math.MaxInt64, false)
+	l.waitInKernel()
 	l.crowded, l.yielded = false, clock()
 }
 
-// sleepFor waits in the kernel, until the first timer at most.
-func (l *loop) sleepFor(d int64, keepP bool) {
-	l.waitArg.timeout = 0
-	if at, ok := l.timers.first(); ok {
-		if l.used.Has(FeatureExtArg) {
-			d = min(d, max(at-clock(), 0))
-		} else {
+// waitInKernel submits, and waits for a completion or the first timer. The P is given
+// up. (To keep it for a short wait saves a context switch, but needs a timeout: the
+// processor's timer, which in a virtual machine costs more.)
+func (l *loop) waitInKernel() {
+	l.count.Enters++
+	at, ok := l.timers.first()
+	if !ok || !l.used.Has(FeatureExtArg) {
+		if ok {
 			l.timers.wakeAt(l, at)
 		}
+		l.entered(sysEnterWaiting(l.ring.fd, l.pending(), 1, enterGetEvents))
+		return
 	}
-	if d < math.MaxInt64 {
-		l.waitTime = unix.NsecToTimespec(d)
-		l.waitArg.timeout = uint64(uintptr(unsafe.Pointer(&l.waitTime)))
-	}
-	l.enterToWait(keepP)
+	l.waitTime = unix.NsecToTimespec(max(at-clock(), 0))
+	l.waitArg.timeout = uint64(uintptr(unsafe.Pointer(&l.waitTime)))
+	l.entered(sysEnterUntil(l.ring.fd, l.pending(), 1, enterGetEvents|enterExtArg, &l.waitArg))
 }
 
 // letOthersRun gives the P to goroutines that wait for one.
@@ -416,22 +407,6 @@ func (l *loop) submit(flags uint32) {
 func (l *loop) enterOnce(submit, flags uint32) {
 	l.count.Enters++
 	l.entered(l.ring.enter(submit, 0, flags))
-}
-
-// enterToWait is one that submits, and waits for a completion or waitArg's timeout.
-func (l *loop) enterToWait(keepP bool) {
-	l.count.Enters++
-	submit := l.pending()
-	var errno syscall.Errno
-	switch arg := &l.waitArg; {
-	case arg.timeout == 0:
-		errno = sysEnterWaiting(l.ring.fd, submit, 1, enterGetEvents)
-	case keepP:
-		errno = sysEnterShortly(l.ring.fd, submit, 1, enterGetEvents|enterExtArg, arg)
-	default:
-		errno = sysEnterUntil(l.ring.fd, submit, 1, enterGetEvents|enterExtArg, arg)
-	}
-	l.entered(errno)
 }
 
 // entered looks at what an io_uring_enter returned.
@@ -504,6 +479,7 @@ func (l *loop) handleSends() {
 func (l *loop) handleBatch() {
 	for l.next < len(l.batch) {
 		l.handleSends()
+		l.prefetchNext()
 		c := l.batch[l.next]
 		l.next++
 		l.completed(c)

@@ -3,7 +3,6 @@ package uring
 import (
 	"context"
 	"errors"
-	"math"
 	"net"
 	"runtime"
 	"sync/atomic"
@@ -197,7 +196,7 @@ func (l *loop) close() {
 	l.endTurn()
 	l.cancel(kindWake)
 	for !l.wakeEnded && l.dead == nil {
-		l.sleepFor(math.MaxInt64, false)
+		l.waitInKernel()
 		l.harvest()
 	}
 	if l.dead == nil {

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/ringfd/ringfd/fd"
 )
@@ -53,6 +54,7 @@ type coroutine struct {
 	next  func() (struct{}, bool)
 	yield func(struct{}) bool
 	after *coroutine // in the list of those to be resumed
+	sp    uintptr    // about where its stack was when it last waited; to prefetch
 	req   request    // what it waits for
 	// resumption tells its loop, from another thread, that the wait is over.
 	resumption request
@@ -131,7 +133,11 @@ func (co *coroutine) ask(kind requestKind) *request {
 }
 
 // wait yields until req, its own, is complete.
-func (co *coroutine) wait() { co.yield(struct{}{}) }
+func (co *coroutine) wait() {
+	var here byte
+	co.sp = uintptr(unsafe.Pointer(&here))
+	co.yield(struct{}{})
+}
 
 // panicked ends c because its handler did.
 func (c *conn) panicked(value any) {

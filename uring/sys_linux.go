@@ -55,13 +55,6 @@ func sysEnterUntil(fd int, submit, minComplete, flags uint32, arg *getEventsArg)
 	return errno
 }
 
-// sysEnterShortly is sysEnterUntil that keeps its P: the wait must be short.
-func sysEnterShortly(fd int, submit, minComplete, flags uint32, arg *getEventsArg) syscall.Errno {
-	_, _, errno := syscall.RawSyscall6(unix.SYS_IO_URING_ENTER, uintptr(fd), uintptr(submit), uintptr(minComplete),
-		uintptr(flags), uintptr(unsafe.Pointer(arg)), unsafe.Sizeof(*arg))
-	return errno
-}
-
 // sysRegister is io_uring_register(2).
 func sysRegister(fd int, opcode uint32, arg unsafe.Pointer, n uint32) syscall.Errno {
 	_, _, errno := syscall.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(fd), uintptr(opcode), uintptr(arg), uintptr(n), 0, 0)
