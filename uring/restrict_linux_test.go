@@ -3,6 +3,7 @@ package uring
 import (
 	"errors"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,9 +41,12 @@ var kinds = []struct {
 	{"loop", allowedLoop, newLoopRing},
 }
 
-// restricted makes a ring of a kind, enabled, that lives as long as the test.
+// restricted makes a ring of a kind, enabled, that lives as long as the test and is
+// for its goroutine.
 func restricted(t *testing.T, kind int, f Features) *ring {
 	t.Helper()
+	runtime.LockOSThread() // the ring of a loop knows one thread
+	t.Cleanup(runtime.UnlockOSThread)
 	r, err := kinds[kind].make(f)
 	if err != nil {
 		t.Fatal(err)
