@@ -66,6 +66,26 @@ func TestImportsOfOurs(t *testing.T) {
 	}
 }
 
+// TestNothingLogs: the library has events, and leaves it to others to log them.
+func TestNothingLogs(t *testing.T) {
+	library := []string{".", "fd", "accept", "uring"}
+	seen := 0
+	eachFile(t, func(path string, imports []string, _ constraint.Expr) {
+		if !slices.Contains(library, filepath.ToSlash(filepath.Dir(path))) {
+			return
+		}
+		seen++
+		for _, name := range imports {
+			if name == "log" || name == "log/slog" || name == "log/syslog" {
+				t.Errorf("%s imports %s", path, name)
+			}
+		}
+	})
+	if seen == 0 {
+		t.Error("this test looks at no file")
+	}
+}
+
 // TestGiouringIsTagged: only files with its build tag import giouring, which
 // does not link without a linker flag.
 func TestGiouringIsTagged(t *testing.T) {

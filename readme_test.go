@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -107,6 +108,33 @@ func TestSeccompProfile(t *testing.T) {
 	want := []string{"io_uring_setup", "io_uring_enter", "io_uring_register"}
 	if !slices.Equal(rule.Names, want) || rule.Action != "SCMP_ACT_ALLOW" {
 		t.Errorf("the rule is %+v, want to allow %v", rule, want)
+	}
+}
+
+// TestSecurityNamesTests: what SECURITY.md names as the tests of its promises, by
+// name or by the beginning of names, is there.
+func TestSecurityNamesTests(t *testing.T) {
+	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	var all []string
+	for _, dir := range []string{".", "uring", "internal/selection"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			for _, m := range declared.FindAllStringSubmatch(read(t, file), -1) {
+				all = append(all, m[1])
+			}
+		}
+	}
+	named := regexp.MustCompile("`(Test\\w+)[`/]").FindAllStringSubmatch(read(t, "SECURITY.md"), -1)
+	if len(named) == 0 {
+		t.Error("SECURITY.md names no test")
+	}
+	for _, m := range named {
+		if !slices.ContainsFunc(all, func(name string) bool { return strings.HasPrefix(name, m[1]) }) {
+			t.Errorf("SECURITY.md names %s, which is no test", m[1])
+		}
 	}
 }
 

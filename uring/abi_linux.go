@@ -77,6 +77,7 @@ const (
 const (
 	setupCQSize       = 1 << 3
 	setupClamp        = 1 << 4
+	setupRDisabled    = 1 << 6
 	setupSubmitAll    = 1 << 7
 	setupCoopTaskrun  = 1 << 8
 	setupTaskrunFlag  = 1 << 9
@@ -118,12 +119,14 @@ const (
 
 // io_uring_register opcodes.
 const (
-	registerProbe      = 8
-	registerPbufRing   = 22
-	unregisterPbufRing = 23
-	registerSyncCancel = 24
-	registerNAPI       = 27
-	unregisterNAPI     = 28
+	registerProbe        = 8
+	registerRestrictions = 11
+	registerEnableRings  = 12
+	registerPbufRing     = 22
+	unregisterPbufRing   = 23
+	registerSyncCancel   = 24
+	registerNAPI         = 27
+	unregisterNAPI       = 28
 )
 
 // Offsets for mmap of the ring descriptor.

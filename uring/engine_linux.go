@@ -87,8 +87,12 @@ func (e *Engine) addRing(c Config, used Features) error {
 	if len(e.rings) > 0 {
 		newOne = makeRing
 	}
-	r, err := newOne(c.Entries, setupFlags(used))
+	r, err := newOne(c.Entries, setupFlags(used)|setupRestricted(used))
 	if err != nil {
+		return err
+	}
+	if err := r.enable(allowedParked(used)); err != nil {
+		r.close()
 		return err
 	}
 	p, err := park(r, used, c.BusyPoll)

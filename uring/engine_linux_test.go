@@ -145,7 +145,7 @@ func TestFullQueue(t *testing.T) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for !p.ring.full() {
-			p.push(&sqe{opcode: opNop, userData: kindCancel})
+			p.push(nothing)
 		}
 	}
 	for round := range 10 {

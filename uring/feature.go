@@ -34,6 +34,7 @@ const (
 	FeatureNAPI
 	FeatureSyncCancel
 	FeatureSendWaitAll
+	FeatureRestrictions
 	featureEnd
 )
 
@@ -75,6 +76,7 @@ var FeatureTable = [...]FeatureInfo{
 	{FeatureNAPI, "napi", "6.9", "busy polling of the network card", "the card interrupts", true},
 	{FeatureSyncCancel, "sync_cancel", "6.0", "cancels and waits in one call", "cancel requests and their completions", false},
 	{FeatureSendWaitAll, "send_waitall", "6.1", "one request sends a large message, and says how much if it is cancelled", "a request for each part that the socket takes", true},
+	{FeatureRestrictions, "restrictions", "5.10", "a ring does only what this library asks of it, whoever gets hold of it", "a ring does all that the kernel can", true},
 }
 
 // Has reports whether f holds all of want.

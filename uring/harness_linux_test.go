@@ -75,9 +75,12 @@ func (p *parked) count() uint64 {
 func hold(p *parked) (release func()) {
 	p.lockWithRoom()
 	defer p.mu.Unlock()
-	p.push(&sqe{opcode: opNop, userData: kindCancel})
+	p.push(nothing)
 	return p.flush
 }
+
+// nothing is a request that ends at once: there is nothing to cancel.
+var nothing = &sqe{opcode: opAsyncCancel, addr: kindMask, userData: kindCancel}
 
 // queuedRequests returns the requests that the kernel has not taken.
 func queuedRequests(p *parked) (requests []sqe) {

@@ -113,7 +113,7 @@ const (
 // loopSetups are the flags that a loop's ring is made with, each set with less
 // than the one before.
 func loopSetups(f Features) []uint32 {
-	var flags uint32
+	flags := setupRestricted(f) // never peeled off
 	add := func(feature Features, flag uint32) {
 		if f.Has(feature) {
 			flags |= flag
@@ -184,6 +184,14 @@ func (l *loop) open() (err error) {
 	l.buffers = newBufferPool(l.ring, l.used)
 	if l.set.config.NAPI > 0 && l.used.Has(FeatureNAPI) {
 		l.registerNAPI(l.set.config.NAPI)
+	}
+	if err := l.ring.enable(allowedLoop(l.used)); err != nil {
+		l.ring.close()
+		if l.buffers != nil {
+			l.buffers.free()
+		}
+		_ = unix.Close(l.wakeFD)
+		return err
 	}
 	l.awaitWake()
 	return nil

@@ -17,7 +17,7 @@ import (
 func BenchmarkRequest(b *testing.B) {
 	for _, goroutines := range []int{1, 64} {
 		b.Run(fmt.Sprintf("goroutines=%d", goroutines), func(b *testing.B) {
-			e := newEngine(b, Config{})
+			e := newEngine(b, Config{Without: FeatureRestrictions}) // a nop is not on the list
 			p := e.rings[0]
 			ops := make([]op, goroutines)
 			for i := range ops {

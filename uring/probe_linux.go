@@ -137,6 +137,7 @@ func (p *prober) run() {
 	p.try(FeatureNAPI, p.napi)
 	p.try(FeatureSyncCancel, p.syncCancel)
 	p.try(FeatureSendWaitAll, p.sendWaitAll)
+	p.try(FeatureRestrictions, p.restrictions)
 }
 
 // answer files what a trial said: the feature is there, or not, or (for lack

@@ -12,13 +12,19 @@ import (
 // limit does not bind. The new user has no other process that counts.
 func LimitMemlock(bytes uint64) {
 	must("setrlimit", unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: bytes, Max: bytes}))
-	if os.Getuid() != 0 {
-		return
+	if os.Getuid() == 0 {
+		DropRoot()
 	}
+}
+
+// DropRoot has all threads of this process, which is root, become an ordinary user
+// that nobody else is, and returns its id.
+func DropRoot() int {
 	id := 1<<20 + os.Getpid()
 	must("setgroups", syscall.Setgroups(nil))
 	must("setgid", syscall.Setgid(id))
 	must("setuid", syscall.Setuid(id))
+	return id
 }
 
 // LimitFiles sets RLIMIT_NOFILE: the first descriptor that cannot be had.

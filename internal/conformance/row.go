@@ -62,7 +62,7 @@ func ServeRows() []Row {
 	}
 	const ofLoops = uring.FeatureMultishotRecv | uring.FeatureBufferRing | uring.FeatureBufferRingInc |
 		uring.FeatureDeferTaskrun | uring.FeatureSingleIssuer | uring.FeatureSkipSuccess |
-		uring.FeatureExtArg | uring.FeatureMultishotAccept | uring.FeatureSendWaitAll
+		uring.FeatureExtArg | uring.FeatureMultishotAccept | uring.FeatureSendWaitAll | uring.FeatureRestrictions
 	for _, f := range uring.FeatureTable {
 		if ofLoops.Has(f.Bit) {
 			rows = append(rows, ring("serve-io_uring-without-"+f.Name, true, f.Bit))

@@ -88,6 +88,14 @@ func TestNoSystemCall(t *testing.T) {
 		"use a kernel of 5.10 or later with CONFIG_IO_URING")
 }
 
+func TestRefusedByDocker(t *testing.T) {
+	amd64(t)
+	sysctl(t)
+	checkUnavailable(t, run(t, "docker"),
+		"io_uring_setup: operation not permitted: a seccomp filter forbids it, as the default profiles of container engines do",
+		"allow io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile")
+}
+
 func TestRefusedWithENOSYS(t *testing.T) {
 	child.NeedFilters(t)
 	checkUnavailable(t, run(t, "ENOSYS"),

@@ -31,9 +31,12 @@ func TestMain(m *testing.M) {
 		"killed, auto": func() any { child.KillIOUring(); return choose() },
 		"as it is":     choose,
 		"not root":     func() any { child.LimitMemlock(unix.RLIM_INFINITY); return choose() },
-		"environment":  func() any { return result{Auto: open(ringfd.Options{})} },
+		"environment":  func() any { child.KillIOUring(); return result{Auto: open(ringfd.Options{})} },
+		"docker":       func() any { child.FilterAsDocker(); return choose() },
+		"root dropped": rootDropped,
 		"no memory":    func() any { child.LimitMemlock(0); return choose() },
 		"some memory":  func() any { child.LimitMemlock(64 << 10); return choose() },
 	})
+	filterForSuite()
 	leak.Main(m)
 }
