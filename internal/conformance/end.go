@@ -6,6 +6,7 @@ import (
 	"net"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ringfd/ringfd/fd"
 )
@@ -61,8 +62,13 @@ var endCases = []Case{
 	{Name: "EOFThenWrites", TCP: true, Linux: true, Run: func(t *testing.T, e *Env) {
 		e.Ends(t, func(t *testing.T, ours *fd.FD, peer net.Conn) {
 			_ = peer.Close()
-			write(t, ours, "nobody reads this") // answered by a reset
-			wantPeerClosed(t, writeErr(t, ours, fd.Lost, syscall.EPIPE))
+			write(t, ours, "nobody reads this") // answered by a reset, which may take a moment
+			var err error
+			for end := time.Now().Add(patience); err == nil && time.Now().Before(end); {
+				_, err = ours.Write([]byte("x"))
+			}
+			wantErr(t, "Write", err, "write", fd.Lost, syscall.EPIPE)
+			wantPeerClosed(t, err)
 			wantClosedAs(t, ours, fd.Lost, syscall.EPIPE)
 		})
 	}},

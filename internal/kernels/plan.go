@@ -31,6 +31,7 @@ var Binaries = map[string]string{
 	"live":      "./live",
 	"fd":        "./fd",
 	"accept":    "./accept",
+	"chaos":     "./internal/chaos",
 }
 
 // suites are the tests of the root package that run over rows, and servedSuites those
@@ -48,11 +49,11 @@ const leftOutTests = "^(TestReadme|TestImports|TestGiouring|TestDependencies|Tes
 // Parts returns all that a kernel is put through.
 func Parts() []Part {
 	row := func(name string) Part {
-		tests := suites
+		tests, networks := suites, ""
 		if strings.HasPrefix(name, "serve-") {
-			tests = servedSuites
+			tests, networks = servedSuites, "/^tcp4$" // each takes a minute or two
 		}
-		pattern := "^(" + strings.Join(tests, "|") + ")$/^" + name + "$"
+		pattern := "^(" + strings.Join(tests, "|") + ")$/^" + name + "$" + networks
 		return Part{Name: name, Runs: []Run{{Binary: "ringfd", Args: []string{"-test.run=" + pattern}}}}
 	}
 	packages := Part{Name: "packages", Runs: []Run{
@@ -71,7 +72,7 @@ func Parts() []Part {
 	return []Part{
 		row("net"), row("io_uring"), row("io_uring-bare"), row("io_uring-busy-poll"),
 		row("serve-net"), row("serve-io_uring"), row("serve-io_uring-bare"),
-		packages, disabled,
+		packages, {Name: "chaos", Runs: []Run{{Row: "package chaos", Binary: "chaos"}}}, disabled,
 	}
 }
 

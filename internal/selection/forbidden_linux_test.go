@@ -48,7 +48,7 @@ func disabled() string {
 func sysctl(t *testing.T) {
 	t.Helper()
 	if value := disabled(); value != "" && value != "0" {
-		t.Skip("needs kernel.io_uring_disabled to be 0: the reason would be the sysctl, not the filter")
+		t.Skip("needs kernel.io_uring_disabled to be 0: the reason would be the sysctl")
 	}
 }
 
@@ -131,6 +131,7 @@ func TestKilled(t *testing.T) {
 
 func TestMemlock(t *testing.T) {
 	needRing(t)
+	sysctl(t)
 	r := run(t, "no memory")
 	if r.Auto.Kind == ringfd.IOUring {
 		t.Skip("needs a kernel that charges rings to RLIMIT_MEMLOCK: before 5.12, or from 6.14")
