@@ -198,6 +198,9 @@ func resolveListen(ctx context.Context, network, address string) (net.Addr, erro
 	if err != nil {
 		return nil, err
 	}
+	if addrs[0].IP.IsUnspecified() { // not the IPv4 address that stands beside it
+		return addrs[0], nil
+	}
 	for _, a := range addrs {
 		if a.IP.To4() != nil {
 			return a, nil
@@ -225,6 +228,9 @@ func resolveTCP(ctx context.Context, network, address string) ([]*net.TCPAddr, e
 	ips, err := net.DefaultResolver.LookupIPAddr(ctx, host)
 	if err != nil {
 		return nil, err
+	}
+	if len(ips) == 1 && ips[0].IP.Equal(net.IPv6unspecified) { // as net does: golang/go#18806
+		ips = append(ips, net.IPAddr{IP: net.IPv4zero})
 	}
 	var addrs []*net.TCPAddr
 	for _, ip := range ips {

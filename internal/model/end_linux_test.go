@@ -119,11 +119,10 @@ func (m *machine) CloseRead(t *rapid.T) {
 	m.closeHalf(t, c, c.f.CloseRead, &c.readEnded)
 }
 
-// CloseWrite ends the writing half. On a loop it would wait for a Write that
-// waits: what was written before leaves first.
+// CloseWrite ends the writing half.
 func (m *machine) CloseWrite(t *rapid.T) {
 	c := m.pick(t, func(c *conn) bool {
-		return c.onTheWay() <= window && c.writing == nil || c.style != heldLoop && !c.fin
+		return c.onTheWay() <= window && c.writing == nil || !c.fin
 	})
 	m.closeHalf(t, c, c.f.CloseWrite, &c.writeEnded)
 	c.awaitEnd(t)
