@@ -39,6 +39,15 @@ func TestDescriptorsRunOut(t *testing.T) {
 	eachFullRow(t, conformance.DescriptorsRunOut)
 }
 
+// TestFloodWithoutDescriptors floods a server that has no descriptor left.
+func TestFloodWithoutDescriptors(t *testing.T) {
+	for _, row := range conformance.ServeRows() {
+		if !row.Core {
+			t.Run(row.Name, func(t *testing.T) { conformance.FloodWithoutDescriptors(t, row) })
+		}
+	}
+}
+
 func eachRow(t *testing.T, f func(*testing.T, conformance.Row)) {
 	for _, row := range conformance.Rows() {
 		t.Run(row.Name, func(t *testing.T) { f(t, row) })

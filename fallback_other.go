@@ -10,6 +10,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -27,6 +29,7 @@ type netBackend struct {
 
 	mu        sync.Mutex
 	closed    bool
+	ended     chan struct{} // closed when close has done its work
 	sockets   map[*netSocket]struct{}
 	listeners map[*netAcceptor]struct{}
 	running   sync.WaitGroup // handlers, and slow writes of a Broadcast
@@ -38,6 +41,7 @@ func newNetBackend(o Options) *netBackend {
 		accept:    o.Accept,
 		drain:     o.Loops.Drain,
 		events:    o.Events,
+		ended:     make(chan struct{}),
 		sockets:   make(map[*netSocket]struct{}),
 		listeners: make(map[*netAcceptor]struct{}),
 	}
@@ -53,14 +57,29 @@ func (b *netBackend) stats() Stats {
 
 func (b *netBackend) close() error {
 	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		return net.ErrClosed
-	}
+	first := !b.closed
 	b.closed = true
 	sockets, listeners := b.sockets, b.listeners
-	b.sockets, b.listeners = nil, nil
+	if first {
+		b.sockets, b.listeners = nil, nil
+	}
 	b.mu.Unlock()
+	inHandler := inHandler()
+	switch {
+	case first && inHandler:
+		go b.end(sockets, listeners)
+		return nil
+	case first:
+		b.end(sockets, listeners)
+		return nil
+	case !inHandler:
+		<-b.ended
+	}
+	return net.ErrClosed
+}
+
+func (b *netBackend) end(sockets map[*netSocket]struct{}, listeners map[*netAcceptor]struct{}) {
+	defer close(b.ended)
 	for l := range listeners {
 		_ = l.Close()
 	}
@@ -68,7 +87,26 @@ func (b *netBackend) close() error {
 		_ = s.Close()
 	}
 	b.running.Wait()
-	return nil
+}
+
+// inHandler reports that the caller is a handler, which close would wait for. The
+// stack says so, so that no connection has to carry what only this asks for.
+func inHandler() bool {
+	var pcs [64]uintptr
+	for skip := 1; ; skip += len(pcs) {
+		n := runtime.Callers(skip, pcs[:])
+		frames := runtime.CallersFrames(pcs[:n])
+		for more := n > 0; more; {
+			var frame runtime.Frame
+			frame, more = frames.Next()
+			if strings.Contains(frame.Function, ".(*netServed).") {
+				return true
+			}
+		}
+		if n < len(pcs) {
+			return false
+		}
+	}
 }
 
 // begin counts a goroutine that close waits for, and whose end calls

@@ -196,8 +196,18 @@ func (b *Backend) Listen(ctx context.Context, network, address string, config ac
 
 // Close closes every listener and FD of the Backend (calls in flight end as
 // after their own Close) and stops what runs in the background. When it
-// returns, no goroutine, descriptor or memory of the Backend is left. Closing
-// again returns net.ErrClosed.
+// returns, no goroutine, descriptor or memory of the Backend is left. What was
+// written and has not left is lost: it does not drain, as Serve does when its
+// context ends.
+//
+// It waits for nothing that a peer does. It takes as long as the slowest handler of
+// Serve or DialServe takes to return after its calls have ended, the longest
+// SO_LINGER that was set, and a second at most for each ten thousand connections
+// (a tenth of that, on an idle machine).
+//
+// Closing again, or by several goroutines, waits for the first Close, and returns
+// net.ErrClosed. A handler may close its Backend: then Close does not wait, since
+// it would for that handler. No other function that a handler waits for may.
 func (b *Backend) Close() error { return b.impl.close() }
 
 var errUnknownNetwork = errors.New("choose tcp, tcp4, tcp6 or unix")

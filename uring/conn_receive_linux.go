@@ -58,6 +58,8 @@ const (
 	// scratchSize is how much is received at once for those who do not say where
 	// to.
 	scratchSize = 256 << 10
+	// unreadLimit is how much is kept that nobody reads: the rest stays in the socket.
+	unreadLimit = 64 << 10
 )
 
 // Read is for blocking handlers, and for goroutines on their connections.
@@ -128,7 +130,7 @@ func (l *loop) readFor(c *conn, p []byte) (int, error, bool) {
 func (l *loop) readReadable(c *conn, p []byte) (int, error, bool) {
 	r := &c.receive
 	if len(p) < bulkRead {
-		data := l.receiveScratch(c)
+		data := l.receiveScratch(c, unreadLimit)
 		if len(data) > 0 {
 			n := copy(p, data)
 			l.keep(c, data[n:])
@@ -425,20 +427,20 @@ func (l *loop) receiveReadable(c *conn) {
 			l.nextTurn(c)
 			return
 		}
-		if data := l.receiveScratch(c); len(data) > 0 {
+		if data := l.receiveScratch(c, scratchSize); len(data) > 0 {
 			l.callHandler(c, callData, data, nil)
 		}
 	}
 	l.touch(c)
 }
 
-// receiveScratch receives into the loop's scratch, which is free again after the
-// next call of a handler.
-func (l *loop) receiveScratch(c *conn) []byte {
+// receiveScratch receives up to size bytes into the loop's scratch, which is free
+// again after the next call of a handler.
+func (l *loop) receiveScratch(c *conn, size int) []byte {
 	if l.scratch == nil {
 		l.scratch = make([]byte, scratchSize)
 	}
-	return l.scratch[:l.receiveInto(c, l.scratch)]
+	return l.scratch[:l.receiveInto(c, l.scratch[:size])]
 }
 
 // receiveInto receives into p without waiting. 0: there is nothing, or an error,
@@ -485,10 +487,10 @@ func (l *loop) keep(c *conn, data []byte) {
 	r := &c.receive
 	l.count.Copied += uint64(len(data))
 	if r.unread == nil {
-		r.unread = l.memory.newUnread()
+		r.unread = l.memory.newUnread(len(data))
 	}
 	r.unread = append(r.unread, data...)
-	if len(r.unread) >= scratchSize && !r.bulk { // nobody reads: leave the rest where it is
+	if len(r.unread) >= unreadLimit && !r.bulk { // nobody reads: leave the rest where it is
 		r.bulk, r.small = true, 0
 		l.touch(c)
 	}

@@ -49,6 +49,7 @@ type piece struct {
 	data  []byte
 	chunk *chunk   // whose memory that is, or nil
 	asker *request // who waits for it, or nil
+	open  bool     // memory of its own, that more may be added to
 	next  *piece
 }
 
@@ -63,6 +64,7 @@ type chunk struct {
 // pieceMemory lends pieces and chunks.
 type pieceMemory struct {
 	pieces  *piece
+	kept    int    // how many of them
 	chunk   *chunk // the one that is being filled
 	chunks  []*chunk
 	vectors []*vector
@@ -79,6 +81,7 @@ const (
 	// atOnceLimit is how much is tried without waiting first.
 	atOnceLimit = 64 << 10
 	sparesKept  = 16
+	piecesKept  = 4096
 )
 
 func (m *pieceMemory) newPiece() *piece {
@@ -87,6 +90,7 @@ func (m *pieceMemory) newPiece() *piece {
 		return new(piece)
 	}
 	m.pieces, p.next = p.next, nil
+	m.kept--
 	return p
 }
 
@@ -100,8 +104,11 @@ func (m *pieceMemory) put(p *piece) {
 			}
 		}
 	}
-	*p = piece{next: m.pieces}
-	m.pieces = p
+	*p = piece{}
+	if m.kept < piecesKept {
+		m.pieces, p.next = p, m.pieces
+		m.kept++
+	}
 }
 
 // room returns a chunk that has room for n bytes.
@@ -117,9 +124,10 @@ func (m *pieceMemory) room(n int) *chunk {
 	return m.chunk
 }
 
-// newUnread returns empty memory for what is received before it is read.
-func (m *pieceMemory) newUnread() []byte {
-	if n := len(m.unread); n > 0 {
+// newUnread returns empty memory for size bytes that are received before they are
+// read. A few bytes must not hold much: they may stay for long.
+func (m *pieceMemory) newUnread(size int) []byte {
+	if n := len(m.unread); n > 0 && cap(m.unread[n-1]) <= max(2*size, smallBuffer) {
 		b := m.unread[n-1]
 		m.unread = m.unread[:n-1]
 		return b
@@ -270,7 +278,7 @@ func (c *conn) leaveToLoop(p []byte) (int, error) {
 	}
 	q := &request{kind: requestCopy, c: c, buf: p, left: len(p)}
 	if !c.loop.post(q) {
-		return 0, net.ErrClosed
+		return 0, net.ErrClosed // and nobody writes to it again
 	}
 	return len(p), nil
 }
@@ -340,6 +348,10 @@ func (l *loop) startWrite(q *request) {
 // queueCopy queues a copy of p, beside what c has just written if it can.
 func (l *loop) queueCopy(c *conn, p []byte) {
 	s, m := &c.send, &l.memory
+	if s.inFlight != 0 {
+		l.queuePrivate(c, p) // it may have to wait for long, and would hold what it shares
+		return
+	}
 	ch := m.room(len(p))
 	start := ch.used
 	ch.used += copy(ch.memory[start:], p)
@@ -357,9 +369,22 @@ func isBehind(a, b []byte) bool {
 	return unsafe.Pointer(unsafe.SliceData(b)) == unsafe.Add(unsafe.Pointer(unsafe.SliceData(a)), len(a))
 }
 
-// queuePrivate queues a copy of p that may have to wait for long.
+// queuePrivate queues a copy of p that may have to wait for long. Small ones are
+// gathered, so that their sum is all that is held.
 func (l *loop) queuePrivate(c *conn, p []byte) {
-	l.queue(c, append([]byte(nil), p...), nil, nil)
+	s := &c.send
+	if last := s.last; last != nil && last.open && cap(last.data)-len(last.data) >= len(p) {
+		last.data = append(last.data, p...)
+		s.queued += len(p)
+		l.touch(c)
+		return
+	}
+	size := len(p)
+	if s.inFlight != 0 {
+		size = max(size, min(s.queued, copyLimit))
+	}
+	l.queue(c, append(make([]byte, 0, size), p...), nil, nil)
+	s.last.open = true
 }
 
 func (l *loop) queueReference(c *conn, q *request, p []byte) { l.queue(c, p, nil, q) }
@@ -471,18 +496,19 @@ func (s *sending) awaited(c *conn) bool {
 func (l *loop) gather(c *conn, request *sqe) (shared bool) {
 	s := &c.send
 	s.pieces, s.size = 0, 0
-	for p := s.first; p != nil && s.pieces < maxVectors && s.size+len(p.data) <= maxTransfer; p = p.next {
+	for p := s.first; s.wait && p != nil; p = p.next {
 		if p.chunk != nil {
-			if s.wait {
-				l.makePrivate(p)
-			} else {
-				shared = true
-			}
+			l.makePrivate(p)
 		}
+	}
+	for p := s.first; p != nil && s.pieces < maxVectors && s.size+len(p.data) <= maxTransfer; p = p.next {
+		p.open = false
+		shared = shared || p.chunk != nil
 		s.pieces++
 		s.size += len(p.data)
 	}
 	if s.pieces == 0 { // a piece of more than a request may have
+		s.first.open = false
 		s.pieces, s.size = 1, maxTransfer
 	}
 	if s.pieces == 1 {

@@ -19,6 +19,7 @@ type Engine struct {
 
 	mu        sync.Mutex
 	closed    bool
+	ended     chan struct{} // closed when Close has done its work
 	sockets   map[*Socket]struct{}
 	listeners map[*Listener]struct{}
 
@@ -61,7 +62,7 @@ func New(c Config) (*Engine, error) {
 		c.Entries = defaultEntries
 	}
 	used := (report.Found & usedFeatures &^ c.Without).consistent()
-	e := &Engine{config: c, used: used, sockets: make(map[*Socket]struct{}), listeners: make(map[*Listener]struct{})}
+	e := &Engine{config: c, used: used, ended: make(chan struct{}), sockets: make(map[*Socket]struct{}), listeners: make(map[*Listener]struct{})}
 	for range rings(runtime.GOMAXPROCS(0)) {
 		if err := e.addRing(c, used); err != nil {
 			if len(e.rings) > 0 {
@@ -162,17 +163,33 @@ func (e *Engine) Features() Features { return e.used }
 func (e *Engine) Owns(l *Listener) bool { return l.engine == e }
 
 // Close closes every socket and listener, waits for their requests, and frees
-// the rings. Closing again returns net.ErrClosed.
+// the rings. Closing again waits for that, and returns net.ErrClosed. A handler on a
+// loop does not wait: it is one of those who are waited for.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
-		return net.ErrClosed
-	}
+	first := !e.closed
 	e.closed = true
 	sockets, listeners := e.sockets, e.listeners
-	e.sockets, e.listeners = nil, nil
+	if first {
+		e.sockets, e.listeners = nil, nil
+	}
 	e.mu.Unlock()
+	inHandler := e.runner() != nil
+	switch {
+	case first && inHandler:
+		go e.end(sockets, listeners)
+		return nil
+	case first:
+		e.end(sockets, listeners)
+		return nil
+	case !inHandler:
+		<-e.ended
+	}
+	return net.ErrClosed
+}
+
+func (e *Engine) end(sockets map[*Socket]struct{}, listeners map[*Listener]struct{}) {
+	defer close(e.ended)
 	for l := range listeners {
 		_ = l.Close()
 	}
@@ -188,7 +205,6 @@ func (e *Engine) Close() error {
 	for _, p := range e.rings {
 		p.close()
 	}
-	return nil
 }
 
 // Stats are the engine's counters.

@@ -298,6 +298,6 @@ func (l *Listener) endAcceptors() {
 	l.acceptorsMu.Unlock()
 	for a := range acceptors {
 		close(a.closed)
-		<-a.ended
+		a.stop()
 	}
 }

@@ -201,6 +201,9 @@ func (l *loop) armAccept(a *acceptor) {
 
 // stopAccept ends a's request. It is over when that has completed.
 func (l *loop) stopAccept(a *acceptor) {
+	if a.stopping {
+		return // Serve ends, and its listener is closed as well
+	}
 	a.stopping = true
 	if a.armed {
 		l.cancel(kindAccept | uint64(a.index)<<32)

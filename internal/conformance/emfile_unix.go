@@ -31,9 +31,13 @@ func Child() {
 	if name == "" {
 		return
 	}
-	for _, row := range Rows() {
+	for _, row := range append(Rows(), ServeRows()...) {
 		if row.Name == name {
-			if err := serveWithoutDescriptors(row); err != nil {
+			serve := serveWithoutDescriptors
+			if row.Served {
+				serve = serveFloodWithoutDescriptors
+			}
+			if err := serve(row); err != nil {
 				fmt.Println("failed", err)
 				os.Exit(1)
 			}
@@ -52,22 +56,21 @@ const (
 	emfileWaits    = (10 + 20 + 40 + 80 + 80) * time.Millisecond
 )
 
-// DescriptorsRunOut has a child process accept with no descriptor left. The
-// accept loop must neither spin, nor lose a connection, nor end, and must go on
-// when there are descriptors again.
-func DescriptorsRunOut(t *testing.T, row Row) {
+// startChild starts the server of a row, in a process of its own. line waits for what
+// it says.
+func startChild(t *testing.T, row Row) (server *exec.Cmd, in io.WriteCloser, lines *bufio.Scanner, line func(format string, into ...any)) {
+	t.Helper()
 	_ = row.Open(t) // skips where there is no such row
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	server := child.Exec(ctx, self)
+	t.Cleanup(cancel)
+	server = child.Exec(ctx, self)
 	server.Env = append(os.Environ(), childEnv+"="+row.Name)
 	server.Stderr = os.Stderr
-	in, err := server.StdinPipe()
-	if err != nil {
+	if in, err = server.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	out, err := server.StdoutPipe()
@@ -77,8 +80,8 @@ func DescriptorsRunOut(t *testing.T, row Row) {
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	lines := bufio.NewScanner(out)
-	line := func(format string, into ...any) {
+	lines = bufio.NewScanner(out)
+	return server, in, lines, func(format string, into ...any) {
 		t.Helper()
 		if !lines.Scan() {
 			t.Fatalf("the child ended: %v", server.Wait())
@@ -87,6 +90,13 @@ func DescriptorsRunOut(t *testing.T, row Row) {
 			t.Fatalf("the child said %q, want %q", lines.Text(), format)
 		}
 	}
+}
+
+// DescriptorsRunOut has a child process accept with no descriptor left. The
+// accept loop must neither spin, nor lose a connection, nor end, and must go on
+// when there are descriptors again.
+func DescriptorsRunOut(t *testing.T, row Row) {
+	server, in, lines, line := startChild(t, row)
 	var address string
 	line("full %s", &address)
 	var connections []net.Conn
@@ -191,14 +201,128 @@ func serveWithoutDescriptors(row Row) error {
 	return b.Close()
 }
 
-// takeAllDescriptors opens files until the process may open no more.
-func takeAllDescriptors() ([]*os.File, error) {
+// FloodWithoutDescriptors floods a child process that serves, and has no descriptor
+// left. Those that it serves already go on being served meanwhile; it does not spin;
+// and the flood is served when there are descriptors again.
+func FloodWithoutDescriptors(t *testing.T, row Row) {
+	const old, flood = 8, 100
+	server, in, lines, line := startChild(t, row)
+	var address string
+	line("serves %s", &address)
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp4", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		_ = c.SetDeadline(time.Now().Add(patience))
+		return c
+	}
+	echo := func(what string, connections []net.Conn) {
+		t.Helper()
+		for i, c := range connections {
+			if err := wantEcho(c, []byte("hello")); err != nil {
+				t.Fatalf("%s %d: %v", what, i, err)
+			}
+		}
+	}
+	var olds, news []net.Conn
+	for range old {
+		olds = append(olds, dial())
+	}
+	echo("connection", olds)
+	fmt.Fprintln(in, "fill")
+	line("full")
+	for range flood {
+		news = append(news, dial())
+	}
+	var first, last struct{ wall, cpu time.Duration }
+	line("error %d %d", &first.wall, &first.cpu)
+	for range emfileErrors - 1 {
+		echo("old connection, without descriptors,", olds)
+		line("error %d %d", &last.wall, &last.cpu)
+	}
+	wall, cpu := last.wall-first.wall, last.cpu-first.cpu
+	if wall < emfileWaits {
+		t.Errorf("%d errors in %v, their waits alone are %v", emfileErrors, wall, emfileWaits)
+	}
+	if cpu > wall/4 {
+		t.Errorf("the child used %v of CPU time in %v: it spins", cpu, wall)
+	}
+	fmt.Fprintln(in, "release")
+	echo("connection of the flood", news)
+	echo("old connection, after the flood,", olds)
+	_ = in.Close()
+	for lines.Scan() {
+		if !strings.HasPrefix(lines.Text(), "error ") { // one may be under way at the release
+			t.Errorf("the child said %q", lines.Text())
+		}
+	}
+	if err := server.Wait(); err != nil {
+		t.Errorf("the child: %v", err)
+	}
+}
+
+// serveFloodWithoutDescriptors is the child of that.
+func serveFloodWithoutDescriptors(row Row) error {
+	start := time.Now()
+	o := row.Options
+	o.Accept = accept.Loop{
+		MinDelay: emfileMinDelay,
+		MaxDelay: emfileMaxDelay,
+		OnError: func(e *accept.Error, _ time.Duration) {
+			if !errors.Is(e, syscall.EMFILE) || e.Class != accept.System {
+				fmt.Println("failed", e)
+			}
+			fmt.Printf("error %d %d\n", time.Since(start), cpuTime())
+		},
+	}
+	b, err := ringfd.Open(o)
+	if err != nil {
+		return err
+	}
+	l, err := b.Listen(context.Background(), "tcp4", "127.0.0.1:0", accept.Config{})
+	if err != nil {
+		return err
+	}
+	ended := async(func() error { return b.Serve(context.Background(), l, dataEcho()) })
+	fmt.Println("serves", l.Addr())
+	in := bufio.NewScanner(os.Stdin)
+	in.Scan() // fill
+	hoard, err := takeAllDescriptors()
+	if err != nil {
+		return err
+	}
+	fmt.Println("full")
+	in.Scan()                                // release
+	if err := limitFiles(1024); err != nil { // there are more than were hoarded
+		return err
+	}
+	for _, f := range hoard {
+		_ = f.Close()
+	}
+	in.Scan() // end of file
+	if err := l.Close(); err != nil {
+		return err
+	}
+	if err := <-ended; err != nil {
+		return err
+	}
+	return b.Close()
+}
+
+func limitFiles(n uint64) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return nil, err
+		return err
 	}
-	limit.Cur = 64
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+	limit.Cur = rlimit(min(n, uint64(limit.Max)))
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+}
+
+// takeAllDescriptors opens files until the process may open no more.
+func takeAllDescriptors() ([]*os.File, error) {
+	if err := limitFiles(64); err != nil {
 		return nil, err
 	}
 	var hoard []*os.File

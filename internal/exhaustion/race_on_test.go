@@ -1,0 +1,5 @@
+//go:build race
+
+package exhaustion
+
+const raceEnabled = true
