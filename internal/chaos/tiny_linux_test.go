@@ -40,17 +40,25 @@ func tiny(t *testing.T, s style, sizes testsize.Sizes, without uring.Features) {
 		total = 256 << 10
 	}
 	rounds(func() { site.traffic(t, 24, total) })
-	stats := site.backend.Stats()
-	overflows, noBuffers := stats.Overflows, uint64(0)
+	overflows, noBuffers := site.shortages()
+	for sizes.CQ < 8 && overflows == 0 || sizes.Buffers == 1 && s.serves() && noBuffers == 0 {
+		if t.Failed() {
+			return
+		}
+		site.traffic(t, 24, total) // until it was really tiny, or the guard's patience ends
+		overflows, noBuffers = site.shortages()
+	}
+	t.Logf("completion queues overflowed %d times, buffers ran out %d times", overflows, noBuffers)
+}
+
+// shortages are how often a completion queue was full, and how often there was no
+// buffer.
+func (s *site) shortages() (overflows, noBuffers uint64) {
+	stats := s.backend.Stats()
+	overflows = stats.Overflows
 	for _, l := range stats.Loops {
 		overflows += l.Overflows
 		noBuffers += l.NoBuffers
 	}
-	t.Logf("completion queues overflowed %d times, buffers ran out %d times", overflows, noBuffers)
-	if sizes.CQ < 8 && overflows == 0 {
-		t.Error("no completion queue has overflowed: the rings were not tiny")
-	}
-	if sizes.Buffers == 1 && s.serves() && noBuffers == 0 {
-		t.Error("buffers have never run out: there were too many")
-	}
+	return overflows, noBuffers
 }
