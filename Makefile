@@ -20,7 +20,7 @@ SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openb
 MODULES = . bench cmd/ringfd
 PEERS = bench/peers
 
-.PHONY: test bench bench-full bench-giouring soak readme build peers lab fmt vet cross unit race giouring benchonce wine vagrant-check lint kernels emulated chaos chaos-bytes chaos-connections model fuzz cover clean
+.PHONY: test bench bench-full bench-serve bench-giouring soak readme build peers lab fmt vet cross unit race giouring benchonce wine vagrant-check lint kernels emulated chaos chaos-bytes chaos-connections model fuzz cover clean
 .NOTPARALLEL:
 
 test: lab fmt vet cross unit race giouring benchonce
@@ -36,6 +36,11 @@ bench-full: build peers
 	@scripts/need perf linux-perf || scripts/need strace strace || true
 	bin/ringfd bench --full --rounds=5 --json=dist/bench/full.json --html=dist/bench/full.html $(BENCHFLAGS)
 	@echo "the page: dist/bench/full.html"
+
+# What Backend.Serve is judged by.
+bench-serve: build peers
+	@scripts/need perf linux-perf || scripts/need strace strace || true
+	bin/ringfd bench --serve --json=dist/bench/serve.json --html=dist/bench/serve.html $(BENCHFLAGS)
 
 # The library's own ring, the one on giouring, and net.
 bench-giouring: build

@@ -33,7 +33,7 @@ func TestSelect(t *testing.T) {
 }
 
 func TestCellsCanRun(t *testing.T) {
-	for name, cells := range map[string][]Cell{"headline": Headline(), "full": Full()} {
+	for name, cells := range map[string][]Cell{"headline": Headline(), "full": Full(), "serve": Serve()} {
 		seen := make(map[string]bool)
 		for _, c := range cells {
 			spec := load.Spec{Network: c.Network, Workload: c.Workload, Conns: c.Conns, Depth: c.Depth, Request: c.Request, Reply: c.Reply}

@@ -26,7 +26,8 @@ type benchCommand struct {
 
 type benchRunCommand struct {
 	Cells    []string          `name:"cell" help:"Run these cells only: names or regular expressions." placeholder:"NAME"`
-	Full     bool              `help:"Choose from the full matrix, which takes hours, instead of the headline."`
+	Full     bool              `help:"Choose from the full matrix, which takes hours, instead of the headline." xor:"cells"`
+	Serve    bool              `help:"Choose from the cells that judge Backend.Serve, instead of the headline." xor:"cells"`
 	Targets  []string          `name:"target" help:"Run these targets only, see --list." placeholder:"NAME"`
 	Also     map[string]string `help:"Run the io_uring of another build of this command too, such as one with -tags giouring." placeholder:"NAME=PATH"`
 	Peers    string            `help:"The folder with the programs of the other targets. By default that of this command." placeholder:"FOLDER"`
@@ -110,8 +111,11 @@ func (c *benchRunCommand) config() (bench.Config, error) {
 		AllowMissing: len(c.Targets) == 0,
 	}
 	cells := bench.Headline()
-	if c.Full {
+	switch {
+	case c.Full:
 		cells = bench.Full()
+	case c.Serve:
+		cells = bench.Serve()
 	}
 	var err error
 	if config.Cells, err = bench.Select(cells, c.Cells); err != nil {
