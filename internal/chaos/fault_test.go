@@ -22,7 +22,7 @@ type fault struct {
 }
 
 // How much a client echoes in a round: usually, and where each call takes a while.
-const usual, little = 1 << 20, 8 << 10
+const usual, little = 512 << 10, 8 << 10
 
 // faults are all that this system knows.
 func faults() []fault { return append(portable, ofLinux...) }
