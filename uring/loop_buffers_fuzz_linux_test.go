@@ -108,6 +108,9 @@ func checkReceived(t *testing.T, p *bufferPool, data, written []byte, bid uint16
 	if len(data) != len(written) || cap(data) != len(data) {
 		t.Fatalf("%d bytes (room for %d) of %d", len(data), cap(data), len(written))
 	}
+	if len(data) == 0 {
+		return // a slice of no room says nothing of where it is
+	}
 	if unsafe.SliceData(data) != unsafe.SliceData(written) {
 		t.Fatalf("buffer %d: other memory than the kernel wrote to", bid)
 	}

@@ -59,6 +59,7 @@ type conn struct {
 	handler          chan struct{} // ends the handler of a held one
 	events           []string      // that the model expects next
 	racy             bool          // in any order: two calls ended at once
+	optional         string        // an event that may be among them
 }
 
 // wire is the TCP connection as our kernel sees it.

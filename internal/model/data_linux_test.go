@@ -3,6 +3,7 @@ package model
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -165,9 +166,9 @@ func (m *machine) wakeBoth(t *rapid.T, c *conn) {
 	if reason != fd.Lost && reason != fd.ClosedByPeer {
 		t.Fatalf("fd %d: Reason = %q", c.f.ID(), reason)
 	}
-	if c.reason == fd.ClosedByPeer && errors.Is(cause, io.EOF) {
-		c.expect("read 0 of %d", c.read)
-	}
+	// A Read that finds the end before the FD is closed tells it, whatever the
+	// reason has become.
+	c.optional = fmt.Sprintf("read 0 of %d", c.read)
 	c.told()
 	c.phase = closed
 	c.expectClose()
