@@ -47,6 +47,7 @@ func TestSuiteUnderFilters(t *testing.T) {
 		coreSuite(t)
 		return
 	}
+	child.NeedFilters(t)
 	t.Run("docker", func(t *testing.T) {
 		amd64(t)
 		needRing(t)
