@@ -49,7 +49,8 @@ type piece struct {
 	data  []byte
 	chunk *chunk   // whose memory that is, or nil
 	asker *request // who waits for it, or nil
-	open  bool     // memory of its own, that more may be added to
+	own   []byte   // its memory, if that is its alone
+	open  bool     // more may be added to that
 	next  *piece
 }
 
@@ -69,6 +70,7 @@ type pieceMemory struct {
 	chunks  []*chunk
 	vectors []*vector
 	unread  [][]byte
+	private [][]byte
 }
 
 const (
@@ -81,7 +83,10 @@ const (
 	// atOnceLimit is how much is tried without waiting first.
 	atOnceLimit = 64 << 10
 	sparesKept  = 16
-	piecesKept  = 4096
+	// Memory for a single connection of at least privateSize is kept, if it is not
+	// too large.
+	privateSize, mostPrivate, privatesKept = 64 << 10, 1 << 20, 8
+	piecesKept                             = 4096
 )
 
 func (m *pieceMemory) newPiece() *piece {
@@ -104,6 +109,7 @@ func (m *pieceMemory) put(p *piece) {
 			}
 		}
 	}
+	m.putPrivate(p.own)
 	*p = piece{}
 	if m.kept < piecesKept {
 		m.pieces, p.next = p, m.pieces
@@ -122,6 +128,28 @@ func (m *pieceMemory) room(n int) *chunk {
 		m.chunk = &chunk{memory: make([]byte, chunkSize)}
 	}
 	return m.chunk
+}
+
+// newPrivate returns empty memory for size bytes of one connection. Large ones are
+// used again: to have fresh pages for each costs more than to fill them.
+func (m *pieceMemory) newPrivate(size int) []byte {
+	if size < privateSize {
+		return make([]byte, 0, size)
+	}
+	for i, b := range m.private {
+		if cap(b) >= size && cap(b) <= 2*size {
+			m.private[i] = m.private[len(m.private)-1]
+			m.private = m.private[:len(m.private)-1]
+			return b
+		}
+	}
+	return make([]byte, 0, (size+privateSize-1)/privateSize*privateSize)
+}
+
+func (m *pieceMemory) putPrivate(b []byte) {
+	if cap(b) >= privateSize && cap(b) <= mostPrivate && len(m.private) < privatesKept {
+		m.private = append(m.private, b[:0])
+	}
 }
 
 // newUnread returns empty memory for size bytes that are received before they are
@@ -383,8 +411,9 @@ func (l *loop) queuePrivate(c *conn, p []byte) {
 	if s.inFlight != 0 {
 		size = max(size, min(s.queued, copyLimit))
 	}
-	l.queue(c, append(make([]byte, 0, size), p...), nil, nil)
-	s.last.open = true
+	own := append(l.memory.newPrivate(size), p...)
+	l.queue(c, own, nil, nil)
+	s.last.own, s.last.open = own, true
 }
 
 func (l *loop) queueReference(c *conn, q *request, p []byte) { l.queue(c, p, nil, q) }

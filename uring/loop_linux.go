@@ -396,19 +396,16 @@ func (l *loop) yieldIfWanted(now int64) {
 }
 
 // submit submits all that is in the queue, and with flags takes what has completed.
-// The calls are short, and keep their P. Some may be left where the completion
-// queue is full, or memory short.
+// Short calls keep their P. Some may be left where the completion queue is full, or
+// memory short.
 func (l *loop) submit(flags uint32) {
-	for l.dead == nil {
-		left := l.pending()
-		if left <= rawEnterLimit {
-			l.enterOnce(left, flags)
-			return
-		}
-		if l.enterOnce(rawEnterLimit, 0); l.pending() == left {
-			return
-		}
+	n := l.pending()
+	if n <= rawEnterLimit {
+		l.enterOnce(n, flags)
+		return
 	}
+	l.count.Enters++
+	l.entered(sysEnterWaiting(l.ring.fd, n, 0, flags))
 }
 
 // enterOnce is one io_uring_enter that does not wait.
