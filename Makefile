@@ -20,10 +20,10 @@ SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openb
 MODULES = . bench cmd/ringfd
 PEERS = bench/peers
 
-.PHONY: test bench bench-full bench-serve bench-giouring soak readme build peers lab fmt vet cross unit race giouring benchonce wine vagrant-check lint kernels emulated chaos chaos-bytes chaos-connections model fuzz cover clean
+.PHONY: test bench bench-full bench-serve bench-giouring soak readme build peers lab fmt vet cross unit race giouring sim benchonce wine vagrant-check lint kernels emulated chaos chaos-bytes chaos-connections model fuzz cover clean
 .NOTPARALLEL:
 
-test: lab fmt vet cross unit race giouring benchonce
+test: lab fmt vet cross unit race giouring sim benchonce
 
 # The main job: every target in turns, in about two minutes.
 bench: build peers
@@ -79,6 +79,7 @@ vet:
 		(cd $$m && CGO_ENABLED=0 GOOS=$${s%/*} GOARCH=$${s#*/} $(GO) vet ./...) || exit 1; done; done
 	cd $(PEERS) && $(GO) vet ./...
 	$(GO) vet -tags giouring ./...
+	$(GO) vet -tags sim ./uring ./internal/sim ./internal/simkernel
 
 cross:
 	@for m in $(MODULES); do for s in $(SYSTEMS); do echo "build $$m for $$s"; \
@@ -124,6 +125,14 @@ cover:
 	@mkdir -p dist
 	$(GO) test -run='^(Test|Fuzz)' -timeout=15m -coverpkg=./fd,./accept,./uring -coverprofile=dist/cover.out ./...
 	@GO='$(GO)' scripts/cover dist/cover.out fd accept uring
+
+# The io_uring backend on a kernel of our own, from seeds: make sim SEEDS=100000, or
+# for a time, SIMTIME=1h. A seed that fails prints the command that replays it.
+SEEDS = 10000
+SIMTIME = 0
+FIRST = 1
+sim:
+	$(GO) test -tags sim -count=1 -timeout=0 -v ./internal/sim -args -seeds=$(SEEDS) -duration=$(SIMTIME) -first=$(FIRST)
 
 # Benchmarks are run once each, so that they cannot rot.
 benchonce:

@@ -73,6 +73,7 @@ func TestSendAloneFull(t *testing.T) {
 	for i := range message {
 		message[i] = byte(i / 7)
 	}
+	before := s.ring.count()
 	done := make(chan error, 1)
 	go func() {
 		for rest := message; len(rest) > 0; rest = rest[aloneLimit:] {
@@ -83,7 +84,6 @@ func TestSendAloneFull(t *testing.T) {
 		}
 		done <- nil
 	}()
-	before := s.ring.count()
 	until(t, "a send waits in the ring", func() bool { return s.ring.count() > before })
 	var got []byte
 	buffer := make([]byte, 64<<10)

@@ -176,7 +176,7 @@ func errnoResult(err error) int32 {
 // descriptorClosed is the end of c.
 func (l *loop) descriptorClosed(c *conn, res int32) {
 	var err error
-	if res < 0 {
+	if res < 0 && res != -int32(syscall.EINTR) { // an interrupted one has closed it
 		err = os.NewSyscallError("close", syscall.Errno(-res))
 	}
 	c.phase = phaseGone

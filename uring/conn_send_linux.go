@@ -207,6 +207,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	if !wait && c.send.queued > c.loop.set.config.WriteLimit {
 		return 0, errBacklog
 	}
+	if c.remote.Load() > 0 { // written on other loops before this; it may be in the mail still
+		return c.writeBehind(r, p, wait)
+	}
 	if len(p) <= copyLimit && (!wait || c.send.queued <= bufferedLimit) {
 		c.loop.queueCopy(c, p)
 		return len(p), nil
@@ -297,6 +300,17 @@ func (c *conn) writeFromLoop(r *runner, p []byte) (int, error) {
 		return q.n, q.err
 	}
 	return c.leaveToLoop(append([]byte(nil), p...))
+}
+
+// writeBehind writes after all that is in the mail of c's loop.
+func (c *conn) writeBehind(r *runner, p []byte, wait bool) (int, error) {
+	if !wait {
+		return c.leaveToLoop(append([]byte(nil), p...))
+	}
+	q := r.co.ask(requestWrite)
+	q.buf, q.left = p, len(p)
+	c.ask(q, r.co)
+	return q.n, q.err
 }
 
 // leaveToLoop has c's loop write p, which is its own from here on.

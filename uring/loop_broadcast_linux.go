@@ -113,7 +113,7 @@ func (b *broadcast) leave(e *Engine, r *runner, fds []*fd.FD) {
 		return c.admit(len(b.message))
 	})
 	for l, asks := range perLoop {
-		if l == r.loop {
+		if l == r.loop && l.mailLeft == nil && !l.mail.there.Load() { // what is there was written before
 			l.startAll(asks)
 		} else {
 			l.post(&request{kind: requestRun, run: func(l *loop) { l.startAll(asks) }})

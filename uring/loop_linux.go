@@ -190,7 +190,7 @@ func (l *loop) open() (err error) {
 		if l.buffers != nil {
 			l.buffers.free()
 		}
-		_ = unix.Close(l.wakeFD)
+		_ = sysClose(l.wakeFD)
 		return err
 	}
 	l.awaitWake()
@@ -608,12 +608,7 @@ func (l *loop) die(cause error) {
 // replaceWakeFD puts another eventfd in the place of the one that the ring may
 // still read from: one that this thread reads, without waiting.
 func (l *loop) replaceWakeFD() {
-	other, err := unix.Eventfd(1, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		return // then some wake-ups come late
-	}
-	l.wakeOurs = unix.Dup3(other, l.wakeFD, unix.O_CLOEXEC) == nil
-	_ = unix.Close(other)
+	l.wakeOurs = sysReplaceEventfd(l.wakeFD) == nil // else some wake-ups come late
 }
 
 // graves keep the memory of rings that died: nobody can say what the kernel still

@@ -261,7 +261,7 @@ func (p *parked) closeFD(o *op, sysfd int32) error {
 	switch {
 	case err != nil, o.res == -int32(syscall.ECANCELED): // the kernel never took it
 		return os.NewSyscallError("close", sysClose(int(sysfd)))
-	case o.res < 0:
+	case o.res < 0 && o.res != -int32(syscall.EINTR): // an interrupted one has closed it
 		return os.NewSyscallError("close", syscall.Errno(-o.res))
 	}
 	return nil

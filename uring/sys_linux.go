@@ -127,6 +127,17 @@ func sysGetLinger(fd int) (*unix.Linger, error) {
 // sysEventfd makes an eventfd(2).
 func sysEventfd() (int, error) { return unix.Eventfd(0, unix.EFD_CLOEXEC) }
 
+// sysReplaceEventfd puts another eventfd, signalled and non-blocking, in the place of
+// fd.
+func sysReplaceEventfd(fd int) error {
+	other, err := unix.Eventfd(1, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(other)
+	return unix.Dup3(other, fd, unix.O_CLOEXEC)
+}
+
 func sysRead(fd int, p []byte) (int, error) { return unix.Read(fd, p) }
 
 func sysWrite(fd int, p []byte) (int, error) { return unix.Write(fd, p) }

@@ -1,0 +1,163 @@
+//go:build sim
+
+package uring
+
+import (
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ringfd/ringfd/internal/simkernel"
+)
+
+// What sys_linux.go asks of the kernel, asked of the fake one.
+
+func kernel() *simkernel.Kernel { return simkernel.Current() }
+
+// ResetForSim forgets what outlives an Engine: channels and times that belong to
+// the simulated run before, and the answer of its probe.
+func ResetForSim() {
+	probeCached = nil
+	startedAt = time.Now()
+	requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
+	graves.loops = nil
+}
+
+// heldLock is a lock that is held while the kernel is waited for. Unlike a
+// sync.Mutex's, who waits for it is at rest as testing/synctest has it.
+type heldLock struct {
+	mu   sync.Mutex
+	cond *sync.Cond
+	held bool
+}
+
+func (l *heldLock) Lock() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cond == nil {
+		l.cond = sync.NewCond(&l.mu)
+	}
+	for l.held {
+		l.cond.Wait()
+	}
+	l.held = true
+}
+
+func (l *heldLock) Unlock() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.held {
+		panic("unlock of an unlocked heldLock")
+	}
+	l.held = false
+	l.cond.Signal()
+}
+
+func asError(errno syscall.Errno) error {
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func sysSetup(entries uint32, p *params) (int, syscall.Errno) {
+	return kernel().Setup(entries, (*simkernel.Params)(unsafe.Pointer(p)))
+}
+
+func sysMapRing(fd int, offset int64, size int) ([]byte, error) {
+	return kernel().Map(fd, offset, size), nil
+}
+
+func sysUnmapRing([]byte) {}
+
+func sysEnter(fd int, submit, minComplete, flags uint32) syscall.Errno {
+	return kernel().Enter(fd, submit, minComplete, flags, -1)
+}
+
+func sysEnterWaiting(fd int, submit, minComplete, flags uint32) syscall.Errno {
+	return kernel().Enter(fd, submit, minComplete, flags, -1)
+}
+
+func sysEnterUntil(fd int, submit, minComplete, flags uint32, arg *getEventsArg) syscall.Errno {
+	addr := arg.timeout
+	timeout := (*(**unix.Timespec)(unsafe.Pointer(&addr))).Nano()
+	return kernel().Enter(fd, submit, minComplete, flags, timeout)
+}
+
+func sysRegister(fd int, opcode uint32, arg unsafe.Pointer, n uint32) syscall.Errno {
+	return kernel().Register(fd, opcode, arg, n)
+}
+
+func sysRecv(fd int32, p []byte, _ int) (int, syscall.Errno) { return kernel().Recv(int(fd), p) }
+
+func sysSend(fd int32, p []byte, _ int) (int, syscall.Errno) { return kernel().Send(int(fd), p) }
+
+func sysClose(fd int) error { return asError(kernel().Close(fd)) }
+
+func sysShutdown(fd, how int) error { return asError(kernel().Shutdown(fd, how)) }
+
+func sysSocket(family int) (int, error) {
+	fd, errno := kernel().Socket(family)
+	return fd, asError(errno)
+}
+
+func sysSocketpair() ([2]int, error) { return kernel().Socketpair(), nil }
+
+func (r *rawAddr) bytes() []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(&r.any)), unix.SizeofSockaddrAny)
+}
+
+func sysBind(fd int, a *rawAddr) syscall.Errno { return kernel().Bind(fd, a.bytes()[:a.len]) }
+
+func sysListen(fd, _ int) error { return asError(kernel().Listen(fd)) }
+
+func sysConnect(fd int, a *rawAddr) syscall.Errno { return kernel().Connect(fd, a.bytes()[:a.len]) }
+
+func name(fd int, a *rawAddr, peer bool) syscall.Errno {
+	b, errno := kernel().Name(fd, peer)
+	a.len = uint32(copy(a.bytes(), b))
+	return errno
+}
+
+func sysGetsockname(fd int, a *rawAddr) syscall.Errno { return name(fd, a, false) }
+
+func sysGetpeername(fd int, a *rawAddr) syscall.Errno { return name(fd, a, true) }
+
+func sysSetsockopt(fd, _, _, _ int) error { return asError(kernel().Option(fd)) }
+
+func sysSetLinger(fd int, _ *unix.Linger) error { return asError(kernel().Option(fd)) }
+
+func sysGetLinger(fd int) (*unix.Linger, error) {
+	return new(unix.Linger), asError(kernel().Option(fd))
+}
+
+func sysEventfd() (int, error) { return kernel().Eventfd(), nil }
+
+func sysReplaceEventfd(fd int) error { return asError(kernel().ReplaceEventfd(fd)) }
+
+func sysRead(fd int, p []byte) (int, error) {
+	n, errno := kernel().Read(fd, p)
+	return n, asError(errno)
+}
+
+func sysWrite(fd int, p []byte) (int, error) {
+	n, errno := kernel().Write(fd, p)
+	return n, asError(errno)
+}
+
+func sysPollIn(fd, milliseconds int) error {
+	kernel().PollIn(fd, milliseconds)
+	return nil
+}
+
+// ringWatch tells of completions.
+type ringWatch struct{ fd int }
+
+func watchRing(fd int) (*ringWatch, error) { return &ringWatch{fd}, nil }
+
+func (w *ringWatch) each(f func()) { kernel().Watch(w.fd, f) }
+
+func (w *ringWatch) close() { kernel().Unwatch(w.fd) }
