@@ -188,6 +188,9 @@ func (e *Engine) Close() error {
 	return net.ErrClosed
 }
 
+// closers is how many sockets are closed at a time.
+const closers = 256
+
 func (e *Engine) end(sockets map[*Socket]struct{}, listeners map[*Listener]struct{}) {
 	defer close(e.ended)
 	for l := range listeners {
@@ -199,9 +202,17 @@ func (e *Engine) end(sockets map[*Socket]struct{}, listeners map[*Listener]struc
 		s.abortAll()
 		s.closing.Unlock()
 	}
+	// Each waits for its requests; together they wait once.
+	var closing sync.WaitGroup
+	turns := make(chan struct{}, closers)
 	for s := range sockets {
-		_ = s.Close()
+		turns <- struct{}{}
+		closing.Go(func() {
+			_ = s.Close()
+			<-turns
+		})
 	}
+	closing.Wait()
 	for _, p := range e.rings {
 		p.close()
 	}

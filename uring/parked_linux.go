@@ -225,6 +225,7 @@ func (p *parked) reap() {
 		p.wakeups.Add(1)
 		p.harvestMu.Lock() // not TryLock: an event comes once
 		p.harvest(nil)
+		p.cancelAgain()
 	})
 }
 
@@ -245,13 +246,10 @@ func (p *parked) harvest(quiet []quietOp) {
 			sleepers, quiet = p.finishQuiet(quiet, &wake, sleepers)
 			more = len(quiet) > 0
 		}
-		missed := p.missed
-		p.missed = nil
 		p.harvestMu.Unlock()
 		for _, o := range wake[:sleepers] {
 			o.wake <- struct{}{}
 		}
-		p.cancelAgain(missed)
 		if !more {
 			return
 		}
@@ -418,16 +416,26 @@ func (p *parked) cancel(o *op) (inFlight bool) {
 // has ended its sending or we our receiving, the kernel tries a send that waits for
 // room over and over, before it leaves it to a thread (EPOLLRDHUP, which every
 // poll of io_uring asks for).
-func (p *parked) cancelAgain(missed []uint64) {
-	for _, data := range missed {
-		p.lockWithRoom()
-		o := p.ops.lookup(data)
-		again := o != nil && o.refusal() != nil && p.cancel(o)
-		p.mu.Unlock()
-		if again {
-			runtime.Gosched()
-			p.flush()
+//
+// This is for the reaper, whom every completion wakes.
+func (p *parked) cancelAgain() {
+	for {
+		p.harvestMu.Lock()
+		missed := p.missed
+		p.missed = nil
+		p.harvestMu.Unlock()
+		again := false
+		for _, data := range missed {
+			p.lockWithRoom()
+			o := p.ops.lookup(data)
+			again = o != nil && o.refusal() != nil && p.cancel(o) || again
+			p.mu.Unlock()
 		}
+		if !again {
+			return
+		}
+		runtime.Gosched()
+		p.flush()
 	}
 }
 
