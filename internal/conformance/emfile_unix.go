@@ -278,6 +278,10 @@ func serveFloodWithoutDescriptors(row Row) error {
 			fmt.Printf("error %d %d\n", time.Since(start), cpuTime())
 		},
 	}
+	// Before Serve: an accept in flight goes by the limit that it began with.
+	if err := limitFiles(fewFiles); err != nil {
+		return err
+	}
 	b, err := ringfd.Open(o)
 	if err != nil {
 		return err
@@ -312,6 +316,8 @@ func serveFloodWithoutDescriptors(row Row) error {
 	return b.Close()
 }
 
+const fewFiles = 64
+
 func limitFiles(n uint64) error {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -323,7 +329,7 @@ func limitFiles(n uint64) error {
 
 // takeAllDescriptors opens files until the process may open no more.
 func takeAllDescriptors() ([]*os.File, error) {
-	if err := limitFiles(64); err != nil {
+	if err := limitFiles(fewFiles); err != nil {
 		return nil, err
 	}
 	var hoard []*os.File

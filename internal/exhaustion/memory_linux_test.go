@@ -20,7 +20,7 @@ import (
 const (
 	record     = 2 << 10   // of a connection: its records, in the slices of a loop too
 	stack      = 12 << 10  // of a blocking handler
-	unread     = 128 << 10 // received, and not read
+	unread     = 320 << 10 // received, and not read: what one turn brings, which the socket's buffer bounds
 	writeLimit = 128 << 10 // Options.Loops.WriteLimit of these tests
 	backlog    = writeLimit + writeLimit/2
 	slack      = 4 << 20 // of the process: chunks, scratch memory, what the runtime keeps
