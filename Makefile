@@ -56,6 +56,7 @@ soak: build
 readme: build
 	bin/ringfd bench render bench/results/headline.json --readme=README.md --pictures=dist/pictures
 	bin/ringfd bench render bench/results/workloads.json --readme=README.md
+	bin/ringfd bench render bench/results/serve.json --readme=README.md
 	cp dist/pictures/cpu.svg dist/pictures/latency.svg bench/results/
 
 build:

@@ -3,6 +3,7 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,33 +30,58 @@ func (r *Report) UpdateReadme(text, source string) (string, error) {
 	return before + begin + r.markdown() + readmeEnd + after, nil
 }
 
-// markdown is the section: where it was measured, how our first target
-// compares with the baseline in every cell, and with the others where they ran.
+// markdown is the section: where it was measured, how ours compares with the
+// baseline in every cell, and with the others where they ran. Ours is the first
+// target; both styles of Serve, where those are what was judged.
 func (r *Report) markdown() string {
 	var out strings.Builder
-	ours, base := r.Targets[0].Name, r.Targets[len(r.Targets)-1].Name
+	ran := r.ran()
+	base := ran[len(ran)-1]
 	m := r.Machine
 	fmt.Fprintf(&out, "Measured on %d CPUs (%s), Linux %s, %s, TCP congestion control %s, on %s, commit %.12s: %d rounds of %v for each target in each cell.\n",
 		m.CPUs, m.CPU, m.Kernel, r.Go, m.Congestion, r.Started.Format(time.DateOnly), r.Commit, r.Settings.Rounds, r.Settings.Window)
-	fmt.Fprintf(&out, "Ratios are of %s over %s, medians of the ratios pair by pair with the least and the greatest; below 1 is better, but for throughput. **Bold** is worse, and ~ may be chance.\n\n", ours, base)
-	fmt.Fprintf(&out, "| cell | server CPU per message | p50 | p99 | throughput | system calls per message, %s / %s | allocations per message |\n|---|---|---|---|---|---|---|\n", ours, base)
+	for _, ours := range ran {
+		if ours == ran[0] || ran[0] == IOUringBlocking && ours == IOUringData {
+			r.markdownOurs(&out, ours, base)
+		}
+	}
+	r.markdownIdle(&out, ran)
+	return out.String()
+}
+
+// ran returns the targets that ran in some cell.
+func (r *Report) ran() []string {
+	var names []string
+	for _, t := range r.Targets {
+		for _, c := range r.Cells {
+			if slices.ContainsFunc(c.Summaries, func(s Summary) bool { return s.Target == t.Name }) {
+				names = append(names, t.Name)
+				break
+			}
+		}
+	}
+	return names
+}
+
+// markdownOurs compares one of our targets.
+func (r *Report) markdownOurs(out *strings.Builder, ours, base string) {
+	fmt.Fprintf(out, "\nRatios are of %s over %s, medians of the ratios pair by pair with the least and the greatest; below 1 is better, but for throughput. **Bold** is worse, and ~ may be chance.\n\n", ours, base)
+	fmt.Fprintf(out, "| cell | server CPU per message | p50 | p99 | throughput | system calls per message, %s / %s | allocations per message |\n|---|---|---|---|---|---|---|\n", ours, base)
 	for i := range r.Cells {
 		c := &r.Cells[i]
 		k := c.Comparison(ours, base)
 		if k == nil || c.Cell.Workload == load.Idle {
 			continue
 		}
-		fmt.Fprintf(&out, "| %s | %s | %s | %s | %s | %s | %s |\n", c.Cell,
+		fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %s | %s |\n", c.Cell,
 			markdownRatio(MetricCPU, k), markdownRatio(MetricP50, k), markdownRatio(MetricP99, k), markdownRatio(MetricThroughput, k),
 			c.figure(ours, MetricSyscalls, "%.2f")+" / "+c.figure(base, MetricSyscalls, "%.2f"), c.figure(ours, MetricAllocs, "%.2f"))
 	}
-	r.markdownOthers(&out, ours, base)
-	r.markdownIdle(&out)
-	return out.String()
+	r.markdownOthers(out, ours, base)
 }
 
 // markdownIdle is a table of what idle connections cost.
-func (r *Report) markdownIdle(out *strings.Builder) {
+func (r *Report) markdownIdle(out *strings.Builder, targets []string) {
 	var rows []string
 	for i := range r.Cells {
 		c := &r.Cells[i]
@@ -67,8 +93,8 @@ func (r *Report) markdownIdle(out *strings.Builder) {
 			metric Metric
 		}{{"user", MetricUserPerConn}, {"kernel, both ends", MetricKernelConn}} {
 			row := fmt.Sprintf("| %s: %s |", c.Cell, part.name)
-			for _, t := range r.Targets {
-				row += " " + c.figure(t.Name, part.metric, "%.0f") + " |"
+			for _, t := range targets {
+				row += " " + c.figure(t, part.metric, "%.0f") + " |"
 			}
 			rows = append(rows, row)
 		}
@@ -76,20 +102,16 @@ func (r *Report) markdownIdle(out *strings.Builder) {
 	if len(rows) == 0 {
 		return
 	}
-	var names []string
-	for _, t := range r.Targets {
-		names = append(names, t.Name)
-	}
 	fmt.Fprintf(out, "\nBytes of memory per connection:\n\n| cell | %s |\n|---|%s\n%s\n",
-		strings.Join(names, " | "), strings.Repeat("---|", len(names)), strings.Join(rows, "\n"))
+		strings.Join(targets, " | "), strings.Repeat("---|", len(targets)), strings.Join(rows, "\n"))
 }
 
 // markdownOthers is a table of the cells that more targets than ours ran.
 func (r *Report) markdownOthers(out *strings.Builder, ours, base string) {
 	var others []string
-	for _, t := range r.Targets {
-		if t.Name != ours && t.Name != base {
-			others = append(others, t.Name)
+	for _, name := range r.ran() {
+		if name != ours && name != base {
+			others = append(others, name)
 		}
 	}
 	if len(others) == 0 {
