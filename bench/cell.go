@@ -181,6 +181,8 @@ func (c Cell) what() string {
 		return fmt.Sprintf("%s to %s", sizeText(c.Request), conns)
 	case load.Idle:
 		return fmt.Sprintf("%d idle connections", c.Conns)
+	case load.Flood:
+		return fmt.Sprintf("echo %s, %d connections beside one that floods with %s", sizeText(c.Request), c.Conns-1, sizeText(c.Reply))
 	case load.Trace:
 		return fmt.Sprintf("p2p trace, %s to %s, %s", sizeText(c.Request), sizeText(c.Reply), conns)
 	}

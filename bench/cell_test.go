@@ -37,6 +37,9 @@ func TestCellsCanRun(t *testing.T) {
 		seen := make(map[string]bool)
 		for _, c := range cells {
 			spec := load.Spec{Network: c.Network, Workload: c.Workload, Conns: c.Conns, Depth: c.Depth, Request: c.Request, Reply: c.Reply}
+			if c.Share > 0 {
+				spec.Rate = 1000 * c.Share // of what the baseline turns out to carry
+			}
 			if err := spec.Check(); err != nil || seen[c.Name] || c.Procs < 1 || c.Network == "" {
 				t.Errorf("%s: cell %+v: %v", name, c, err)
 			}

@@ -126,6 +126,14 @@ func download(conns int) Cell {
 func churn(conns int) Cell        { return cell(load.Churn, 64, 64, conns) }
 func fanout(size, conns int) Cell { return cell(load.Fanout, size, size, conns) }
 func idle(conns int) Cell         { return named(cell(load.Idle, 64, 64, conns), "idle", 1) }
+
+// flood is a connection that keeps as much under way as it can, beside quiet ones.
+func flood(conns int, share float64) Cell {
+	c := named(cell(load.Flood, 64, 64<<10, conns+1), "flood", 8)
+	c.Share = share
+	return c
+}
+
 func trace(conns int) Cell {
 	return named(cell(load.Trace, load.TraceSmallest, load.TraceLargest, conns), "trace", 1)
 }

@@ -62,11 +62,15 @@ func Serve() []Cell {
 	for _, target := range []string{IOUringBlocking, IOUringData} {
 		fan.Goals = append(fan.Goals, Goal{Metric: MetricSyscalls, Target: target, Itself: true, AtMost: 0.01})
 	}
+	flooded := serve(flood(1000, 0.3), nil)
+	for _, target := range []string{IOUringBlocking, IOUringData} {
+		flooded.Goals = append(flooded.Goals, Goal{Metric: MetricFlooded, Target: target, Itself: true, AtMost: 2})
+	}
 	none := serve(idle(1000), []Goal{
 		{Metric: MetricUserPerConn, Target: IOUringBlocking, AtMost: 0.6},
 		{Metric: MetricUserPerConn, Target: IOUringData, AtMost: 0.12},
 		{Metric: MetricUserPerConn, Target: IOUringData, Itself: true, AtMost: 700},
 	})
 	return append(cells, pipeline, asleep, awake,
-		serve(open(echo(64, 1000), 0.5), both(MetricP999, 0.6)), fan, none)
+		serve(open(echo(64, 1000), 0.5), both(MetricP999, 0.6)), fan, flooded, none)
 }

@@ -31,6 +31,7 @@ const (
 	MetricUserPerConn Metric = "user memory/idle conn"
 	MetricKernelConn  Metric = "kernel memory/idle conn"
 	MetricIdleCPU     Metric = "idle CPU" // share of one CPU
+	MetricFlooded     Metric = "p99 beside a flood, over that before it"
 )
 
 // Metrics are all of them, in the order of reports.
@@ -38,7 +39,7 @@ var Metrics = []Metric{
 	MetricThroughput, MetricP50, MetricP90, MetricP99, MetricP999,
 	MetricCPU, MetricUserCPU, MetricSystemCPU, MetricSyscalls, MetricSwitches,
 	MetricAllocs, MetricAllocated, MetricGCPause, MetricResident,
-	MetricUserPerConn, MetricKernelConn, MetricIdleCPU,
+	MetricUserPerConn, MetricKernelConn, MetricIdleCPU, MetricFlooded,
 }
 
 // of returns the metric of a timed round: messages per second, nanoseconds,
@@ -70,6 +71,11 @@ func (m Metric) of(w load.Workload, r *Round) (value float64, ok bool) {
 		return float64(r.Server.Voluntary+r.Server.Involuntary) / messages, true
 	case MetricResident:
 		return float64(r.Memory.Resident), r.Memory.Resident > 0
+	case MetricFlooded:
+		if r.Load.Quiet == nil || r.Load.Quiet.P99 == 0 {
+			return 0, false
+		}
+		return float64(r.Load.Latency.P99) / float64(r.Load.Quiet.P99), true
 	}
 	if r.Go == nil {
 		return 0, false

@@ -273,12 +273,16 @@ func inTurn(targets []Target, pair int) []Target {
 // findRate measures what the baseline carries in closed loop.
 func (r *runner) findRate(ctx context.Context, report *CellReport, base Target) error {
 	var rates []float64
+	probe := &CellReport{Cell: report.Cell}
+	if probe.Cell.Workload == load.Flood { // of which a closed loop has no rate
+		probe.Cell.Workload, probe.Cell.Depth = load.Echo, 1
+	}
 	for range 3 {
-		round, err := r.round(ctx, report, base, nil)
+		round, err := r.round(ctx, probe, base, nil)
 		if err != nil {
 			return fmt.Errorf("%s, for the rate: %w", base.Name, err)
 		}
-		rate, _ := MetricThroughput.of(report.Cell.Workload, &round)
+		rate, _ := MetricThroughput.of(probe.Cell.Workload, &round)
 		rates = append(rates, rate)
 	}
 	report.Rate = spreadOf(rates).Median * report.Cell.Share

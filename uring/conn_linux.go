@@ -28,6 +28,7 @@ type conn struct {
 	handling  bool // its blocking handler has not returned
 	opened    bool // its data handler has been called, with Open
 	ended     bool // and with End
+	isUnix    bool
 
 	receive receiving
 	send    sending
@@ -130,6 +131,7 @@ func (l *loop) adopt(c *conn) {
 		return
 	}
 	c.phase = phaseOpen
+	_, c.isUnix = c.RemoteAddr().(*net.UnixAddr)
 	l.touch(c)
 	h := &c.serving.handler
 	if h.Blocking != nil {

@@ -212,7 +212,9 @@ func (l *loop) wanted(c *conn) receiveMode {
 	if l.buffers == nil || r.bulk || r.polled {
 		mode = receivePoll
 	}
-	if l.used.Has(FeatureMultishotRecv) {
+	// A multishot receive on a unix socket may miss an end of file that comes right
+	// behind data (seen on Linux 6.18; liburing issue 1549).
+	if l.used.Has(FeatureMultishotRecv) && !(c.isUnix && mode == receiveProvided) {
 		mode |= receiveMultishot
 	}
 	return mode
