@@ -54,7 +54,7 @@ const (
 	calmAfter, calmSize = 4, 4 << 10
 	// turnShare is how much one connection may receive by recv(2) in a turn, and
 	// send by send(2).
-	turnShare = 256 << 10
+	turnShare = 128 << 10
 	// scratchSize is how much is received at once for those who do not say where
 	// to.
 	scratchSize = 256 << 10
