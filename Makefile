@@ -89,13 +89,14 @@ cross:
 unit:
 	@for m in $(MODULES) $(PEERS); do (cd $$m && $(GO) test $(TESTFLAGS) ./...) || exit 1; done
 
-# The race detector is the one thing here that needs a C compiler.
+# The race detector is the one thing here that needs a C compiler. With -short, here
+# and below, the suite runs with all features and with none.
 race:
-	@for m in $(MODULES) $(PEERS); do (cd $$m && GO='$(GO)' $$OLDPWD/scripts/race $(TESTFLAGS) ./...) || exit 1; done
+	@for m in $(MODULES) $(PEERS); do (cd $$m && GO='$(GO)' $$OLDPWD/scripts/race -short $(TESTFLAGS) ./...) || exit 1; done
 
 # giouring uses a linkname that Go's linker refuses unless told otherwise.
 giouring:
-	$(GO) test -tags giouring -ldflags=-checklinkname=0 $(TESTFLAGS) ./...
+	$(GO) test -tags giouring -ldflags=-checklinkname=0 -short $(TESTFLAGS) ./...
 
 # The chaos tests, each for CHAOSTIME=10s, and again under the race detector.
 chaos:

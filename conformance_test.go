@@ -49,14 +49,20 @@ func TestFloodWithoutDescriptors(t *testing.T) {
 }
 
 func eachRow(t *testing.T, f func(*testing.T, conformance.Row)) {
-	for _, row := range conformance.Rows() {
-		t.Run(row.Name, func(t *testing.T) { f(t, row) })
-	}
+	each(t, conformance.Rows(), f)
 }
 
 func eachServeRow(t *testing.T, f func(*testing.T, conformance.Row)) {
-	for _, row := range conformance.ServeRows() {
-		t.Run(row.Name, func(t *testing.T) { f(t, row) })
+	each(t, conformance.ServeRows(), f)
+}
+
+// each leaves out, with -short, the rows that differ from others by a feature only.
+// Those without any feature stay.
+func each(t *testing.T, rows []conformance.Row, f func(*testing.T, conformance.Row)) {
+	for _, row := range rows {
+		if !row.Core || !testing.Short() {
+			t.Run(row.Name, func(t *testing.T) { f(t, row) })
+		}
 	}
 }
 

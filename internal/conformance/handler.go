@@ -194,7 +194,7 @@ var dataHandlerCases = []Case{
 		wantErr(t, "End", await(t, ended, "End"), "read", fd.ClosedByPeer, io.EOF)
 		checkPattern(t, got, size)
 	}},
-	{Name: "BackPressure", Core: true, Run: backPressure},
+	{Name: "BackPressure", Run: backPressure},
 	{Name: "WriteLimit", Core: true, Run: writeLimit},
 	{Name: "KeptBehindABacklog", Core: true, Run: keptBehindABacklog},
 }
