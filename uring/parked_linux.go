@@ -37,6 +37,8 @@ type parked struct {
 	harvestMu sync.Mutex // completion: the CQ
 	completed uint64     // requests that ended
 	missed    []uint64   // user_data of cancels that found nothing
+	retrying  bool       // cancelAgain runs
+	retries   sync.WaitGroup
 
 	overflows, resubmitted, enters, wakeups, spins, spinsLost atomic.Uint64
 
@@ -65,6 +67,7 @@ func park(r *ring, used Features, busyPoll time.Duration) (*parked, error) {
 func (p *parked) close() {
 	p.watch.close() // ends the reaper
 	<-p.reaperDone
+	p.retries.Wait()
 	p.mu.Lock()
 	p.dead = net.ErrClosed
 	p.mu.Unlock()
@@ -225,7 +228,6 @@ func (p *parked) reap() {
 		p.wakeups.Add(1)
 		p.harvestMu.Lock() // not TryLock: an event comes once
 		p.harvest(nil)
-		p.cancelAgain()
 	})
 }
 
@@ -245,6 +247,10 @@ func (p *parked) harvest(quiet []quietOp) {
 		if !more {
 			sleepers, quiet = p.finishQuiet(quiet, &wake, sleepers)
 			more = len(quiet) > 0
+		}
+		if len(p.missed) > 0 && !p.retrying {
+			p.retrying = true
+			p.retries.Go(p.cancelAgain)
 		}
 		p.harvestMu.Unlock()
 		for _, o := range wake[:sleepers] {
@@ -417,24 +423,26 @@ func (p *parked) cancel(o *op) (inFlight bool) {
 // room over and over, before it leaves it to a thread (EPOLLRDHUP, which every
 // poll of io_uring asks for).
 //
-// This is for the reaper, whom every completion wakes.
+// It runs on a goroutine of its own, one at a time, so that no caller has to go on
+// trying for others.
 func (p *parked) cancelAgain() {
 	for {
 		p.harvestMu.Lock()
 		missed := p.missed
 		p.missed = nil
+		p.retrying = len(missed) > 0
 		p.harvestMu.Unlock()
-		again := false
-		for _, data := range missed {
-			p.lockWithRoom()
-			o := p.ops.lookup(data)
-			again = o != nil && o.refusal() != nil && p.cancel(o) || again
-			p.mu.Unlock()
-		}
-		if !again {
+		if len(missed) == 0 {
 			return
 		}
 		runtime.Gosched()
+		for _, data := range missed {
+			p.lockWithRoom()
+			if o := p.ops.lookup(data); o != nil && o.refusal() != nil {
+				p.cancel(o)
+			}
+			p.mu.Unlock()
+		}
 		p.flush()
 	}
 }
