@@ -25,7 +25,7 @@ type Engine struct {
 
 	config      Config
 	used        Features
-	loopsMu     sync.Mutex
+	loopsMu     heldLock
 	loops       *loops // nil before the first use
 	loopsClosed bool
 }
