@@ -63,6 +63,10 @@ func (m mapping) has(flag string) bool {
 func TestMemoryIsNotForked(t *testing.T) {
 	e := newEngine(t, Config{})
 	exchange(t, e)
+	set, err := e.startLoops() // they have started
+	if err != nil {
+		t.Fatal(err)
+	}
 	const dontCopy = "dc"
 	all := mappings(t)
 	rings := 0
@@ -74,10 +78,10 @@ func TestMemoryIsNotForked(t *testing.T) {
 			}
 		}
 	}
-	if want := len(e.rings) + len(e.loops.all); rings < want {
+	if want := len(e.rings) + len(set.all); rings < want {
 		t.Errorf("%d mappings of rings are there, for %d rings", rings, want)
 	}
-	for i, l := range e.loops.all {
+	for i, l := range set.all {
 		if l.buffers == nil {
 			continue
 		}

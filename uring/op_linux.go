@@ -54,6 +54,11 @@ func (o *op) refusal() error {
 	if o.sqe.opcode == opClose {
 		return nil
 	}
+	return o.aborted()
+}
+
+// aborted returns why o's request is to end, or nil. The submission lock is held.
+func (o *op) aborted() error {
 	for _, err := range o.aborts {
 		if err != nil {
 			return err

@@ -438,7 +438,7 @@ func (p *parked) cancelAgain() {
 		runtime.Gosched()
 		for _, data := range missed {
 			p.lockWithRoom()
-			if o := p.ops.lookup(data); o != nil && o.refusal() != nil {
+			if o := p.ops.lookup(data); o != nil && o.aborted() != nil {
 				p.cancel(o)
 			}
 			p.mu.Unlock()
