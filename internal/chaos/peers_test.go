@@ -98,7 +98,8 @@ func TestPeers(t *testing.T) {
 		})
 		// Every FD is over, for a reason that says what the peer did. One that was
 		// reset in the backlog was perhaps never accepted.
-		for deadline := time.Now().Add(patience); s.backend.Stats().Sockets > 0 && time.Now().Before(deadline); {
+		told := func() bool { return s.ended[fd.ClosedByPeer].Load() > 0 && s.ended[fd.Lost].Load() > 0 }
+		for deadline := time.Now().Add(patience); (s.backend.Stats().Sockets > 0 || !told()) && time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond)
 		}
 		for _, r := range []fd.Reason{fd.ClosedByPeer, fd.Lost} {
@@ -134,7 +135,14 @@ func TestVanishedPeersEnd(t *testing.T) {
 		}
 		// With bytes unread, closing resets (RFC 2525, 2.17).
 		_ = f.Close()
-		for s.backend.Stats().Sockets > 0 { // the guard's patience ends it
+		// Both ends; the guard's patience ends it. An FD is told of after its socket.
+		over := func() (n int64) {
+			for _, k := range s.counts() {
+				n += k
+			}
+			return n
+		}
+		for s.backend.Stats().Sockets > 0 || over() < 2 {
 			time.Sleep(time.Millisecond)
 		}
 		if s.ended[fd.Lost].Load() == 0 {
