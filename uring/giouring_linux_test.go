@@ -82,6 +82,9 @@ func TestRequestsAsGiouring(t *testing.T) {
 	// check compares the first request that act publishes.
 	check := func(name string, p *parked, act func() error, prepare func()) {
 		t.Helper()
+		p.mu.Lock()
+		p.alone = 0 // else a send does without the ring
+		p.mu.Unlock()
 		release := hold(p)
 		done := make(chan error, 1)
 		n := len(queuedRequests(p))
@@ -160,7 +163,7 @@ func TestRequestsAsGiouring(t *testing.T) {
 	got := r.ring.ring.sqes[(r.ring.ring.sq.sqeTail-1)&(r.ring.ring.sqEntries-1)]
 	want = giouring.SubmissionQueueEntry{}
 	want.PrepareCancel64(target, 0)
-	want.UserData = kindCancel
+	want.UserData = kindCancel | target
 	want.Fd = 0 // no descriptor is looked at; giouring writes -1
 	if a, b := bytesOf(&got), bytesOf(&want); a != b {
 		t.Errorf("cancel:\n%x, giouring has\n%x", a, b)
