@@ -436,14 +436,17 @@ func (p *parked) cancelAgain() {
 			return
 		}
 		runtime.Gosched()
+		again := false
 		for _, data := range missed {
 			p.lockWithRoom()
 			if o := p.ops.lookup(data); o != nil && o.aborted() != nil {
-				p.cancel(o)
+				again = p.cancel(o) || again
 			}
 			p.mu.Unlock()
 		}
-		p.flush()
+		if again {
+			p.flush()
+		}
 	}
 }
 
