@@ -6,7 +6,7 @@ import "time"
 var serveTargets = []string{IOUringBlocking, IOUringData, GoNet}
 
 // Serve returns the cells that Backend.Serve is judged by: both of its styles on
-// io_uring, against Go's net, the event loops and the floors. They take about twenty
+// io_uring, against Go's net, the event loops and the floors. They take some ten
 // minutes.
 func Serve() []Cell {
 	both := func(metric Metric, atMost float64) []Goal {
