@@ -166,9 +166,10 @@ type netSocket struct {
 	closed        bool
 	cancelConnect context.CancelFunc // while Connect runs
 	connectDone   chan struct{}
-	readDeadline  time.Time // set before there was a connection
-	writeDeadline time.Time // the user's
-	abortingWrite bool      // the end of a Broadcast's context has set another
+	raw           syscall.RawConn // of conn; nil until WaitRead needs it
+	readDeadline  time.Time       // set before there was a connection
+	writeDeadline time.Time       // the user's
+	abortingWrite bool            // the end of a Broadcast's context has set another
 
 	// Close does not shut the connection down first when the application wants
 	// a reset (SetLinger(0)), or has a duplicate that goes on (File).
@@ -257,6 +258,27 @@ func (s *netSocket) Read(p []byte) (int, error) {
 		return n, s.ended(err, readHalf)
 	}
 	return n, nil
+}
+
+// WaitRead waits in Go's netpoller.
+func (s *netSocket) WaitRead() error {
+	s.mu.Lock()
+	var err error
+	if s.raw == nil {
+		s.raw, err = s.conn.SyscallConn()
+	}
+	raw := s.raw
+	s.mu.Unlock()
+	if err == nil {
+		err = waitReadable(raw)
+	}
+	if err == nil {
+		return nil
+	}
+	if err = s.ended(err, readHalf); err == io.EOF { // we ended this half: Read tells
+		return nil
+	}
+	return err
 }
 
 func (s *netSocket) Write(p []byte) (int, error) {

@@ -25,6 +25,14 @@ func (s *servedSocket) Read(p []byte) (int, error) {
 	return s.netSocket.Read(p)
 }
 
+// WaitRead is for blocking handlers.
+func (s *servedSocket) WaitRead() error {
+	if s.handler.Data != nil {
+		return fd.ErrDataHandler
+	}
+	return s.netSocket.WaitRead()
+}
+
 // SetReadDeadline is for Read: what a data handler is given has no deadline.
 func (s *servedSocket) SetReadDeadline(t time.Time) error {
 	if s.handler.Blocking != nil {

@@ -2,6 +2,8 @@
 
 package ringfd
 
+import "syscall"
+
 // dataBuffer is the size of the buffer of a connection that a data handler
 // serves: there is no waiting without one.
 const dataBuffer = 4 << 10
@@ -18,6 +20,17 @@ func (c *netServed) receive() {
 		c.f.Received(n)
 		c.handler.Data(c.f, buf[:n])
 	}
+}
+
+// waitReadable returns when a read of c would not wait: net waits with a receive of
+// no bytes. An error of the connection may be told here already.
+func waitReadable(c syscall.RawConn) error {
+	waited := false
+	return c.Read(func(uintptr) bool {
+		ready := waited
+		waited = true
+		return ready
+	})
 }
 
 // writeNow writes nothing: there is no writing without waiting.

@@ -27,6 +27,7 @@ var _ fd.Socket = (*fakeSocket)(nil)
 
 func (s *fakeSocket) Connect(context.Context, net.Addr) error { return s.connect }
 func (s *fakeSocket) Read(p []byte) (int, error)              { return s.read(p) }
+func (s *fakeSocket) WaitRead() error                         { _, err := s.read(nil); return err }
 func (s *fakeSocket) Write(p []byte) (int, error)             { return s.write(p) }
 func (s *fakeSocket) CloseRead() error                        { return s.half }
 func (s *fakeSocket) CloseWrite() error                       { return s.half }

@@ -145,6 +145,23 @@ func (f *FD) Read(p []byte) (int, error) {
 	return 0, f.readFailed(err)
 }
 
+// WaitRead waits until Read would not: there is data, or the end of the connection,
+// which Read then tells. It consumes nothing, so that a connection needs no buffer
+// while it is idle: take one from a pool after it, read, and give it back. Of several
+// goroutines that wait one may find that another has read what was there.
+//
+// Its errors are an expired read deadline, and those of a call after Close, as Read
+// has them. In a Data handler it fails with ErrDataHandler. Reference: poll(2), POLLIN.
+func (f *FD) WaitRead() error {
+	if f.phase.Load() != connected {
+		return f.notConnected("read")
+	}
+	if err := f.sock.WaitRead(); err != nil {
+		return f.failed("read", err)
+	}
+	return nil
+}
+
 func (f *FD) readFailed(err error) error {
 	if err != io.EOF {
 		return f.failed("read", err)

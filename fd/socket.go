@@ -33,6 +33,9 @@ type Socket interface {
 	// fails for any reason the OS socket is closed.
 	Connect(ctx context.Context, addr net.Addr) error
 	Read(p []byte) (int, error)
+	// WaitRead returns nil when Read would return at once, also with an error of
+	// the connection; the errors are those that Read has without it.
+	WaitRead() error
 	Write(p []byte) (int, error)
 	Writev(buffers [][]byte) (int64, error)
 	CloseRead() error

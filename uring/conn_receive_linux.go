@@ -90,6 +90,12 @@ func (c *conn) Read(p []byte) (int, error) {
 	return q.n, q.err
 }
 
+// WaitRead is Read without a buffer.
+func (c *conn) WaitRead() error {
+	_, err := c.Read(nil)
+	return err
+}
+
 // readNow reads what is there for the call whose turn it is, and reports whether
 // that is all there is to do.
 func (c *conn) readNow(p []byte) (int, error, bool) {
@@ -99,6 +105,7 @@ func (c *conn) readNow(p []byte) (int, error, bool) {
 	return c.loop.readFor(c, p)
 }
 
+// readFor reads what is there for p; nil only looks whether there is something.
 func (l *loop) readFor(c *conn, p []byte) (int, error, bool) {
 	r := &c.receive
 	switch {
@@ -117,6 +124,8 @@ func (l *loop) readFor(c *conn, p []byte) (int, error, bool) {
 		n := copy(p, r.borrowed)
 		r.borrowed = r.borrowed[n:]
 		return n, nil, true
+	case p == nil && (r.err != nil || r.readable):
+		return 0, nil, true
 	case r.err != nil:
 		return 0, r.err, true
 	case r.readable && !l.hadShare(c):

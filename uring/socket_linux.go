@@ -97,6 +97,21 @@ func (s *Socket) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
+// WaitRead polls.
+func (s *Socket) WaitRead() error {
+	d := &s.read
+	d.lock.Lock()
+	defer d.lock.Unlock()
+	_, err := s.ring.poll(&d.op, s.sysfd, unix.POLLIN|unix.POLLRDHUP, true)
+	switch {
+	case err != nil:
+		return s.failure("poll", err)
+	case s.closed.Load():
+		return net.ErrClosed
+	}
+	return nil
+}
+
 // Write sends p: first without waiting, which posts no CQE when all of it goes
 // at once (the common case, and cheaper by far: nobody is woken for it); what is
 // left, with a request that waits. The kernel retries short sends itself

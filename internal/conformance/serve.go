@@ -281,7 +281,7 @@ var serveCases = []Case{
 
 // serveEcho echoes messages of many sizes over few and many connections.
 func serveEcho(t *testing.T, e *Env) {
-	for _, h := range echoes() {
+	for _, h := range append(echoes(), style{"waiting", fd.Handler{Blocking: waitingEcho}}) {
 		for _, connections := range []int{1, 50} {
 			t.Run(fmt.Sprintf("%s/%d", h.name, connections), func(t *testing.T) {
 				l, _ := e.serveWith(t, h.handler)
