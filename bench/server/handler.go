@@ -19,11 +19,10 @@ const (
 func (s *Server) Handler(b *ringfd.Backend, style Style) ringfd.Handler {
 	s.backend = b
 	if style == Blocking {
-		// The code is that of the goroutines.
 		return ringfd.Handler{Blocking: func(f *fd.FD) {
 			c := fdConnection{f}
 			s.beginning(c)
-			s.ending(c, reasonOf(s.serve(c)))
+			s.ending(c, reasonOf(s.serveWaiting(c)))
 		}}
 	}
 	h := ringfd.Handler{
@@ -45,6 +44,28 @@ func (s *Server) Handler(b *ringfd.Backend, style Style) ringfd.Handler {
 		}
 	}
 	return h
+}
+
+// serveWaiting is serve, but for what an idle connection costs: it has a buffer only
+// while there is something for it.
+func (s *Server) serveWaiting(c fdConnection) error {
+	if s.spec.Service != control.Echo {
+		return s.serve(c)
+	}
+	for {
+		if err := c.WaitRead(); err != nil {
+			return err
+		}
+		buffer := s.buffers.Get().(*[]byte)
+		n, err := c.Read(*buffer)
+		if err == nil {
+			_, err = c.Write((*buffer)[:n])
+		}
+		s.buffers.Put(buffer)
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // requestOf returns what f has of a request. A connection that says nothing has

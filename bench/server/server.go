@@ -29,6 +29,8 @@ type Server struct {
 	// requests are of the connections of data handlers that are in the midst of
 	// one, or may be.
 	requests fd.Table[*request]
+	// buffers are for blocking handlers that have something to read.
+	buffers sync.Pool
 
 	mu    sync.Mutex
 	live  map[connection]struct{}
@@ -49,6 +51,10 @@ type connection interface {
 // New returns a server that does what spec says.
 func New(spec Spec) *Server {
 	s := &Server{spec: spec, live: make(map[connection]struct{})}
+	s.buffers.New = func() any {
+		buffer := make([]byte, spec.Buffer)
+		return &buffer
+	}
 	s.members.Store(new(members))
 	s.ended.Ends = make(map[string]uint64)
 	s.ended.AcceptErrors = make(map[string]uint64)
