@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ringfd/ringfd/accept"
@@ -138,22 +139,27 @@ func (b *Backend) Broadcast(ctx context.Context, fds []*fd.FD, message []byte) (
 	if len(message) == 0 || len(fds) == 0 {
 		return nil
 	}
-	errs = make([]error, len(fds))
-	failed := false
-	begun := make([]*fd.FD, len(fds)) // nil where it failed to begin
-	for i, f := range fds {
-		if errs[i] = f.BeginWrite(len(message)); errs[i] == nil {
-			begun[i] = f
+	failed := func(i int, err error) {
+		if errs == nil {
+			errs = make([]error, len(fds))
 		}
-		failed = failed || errs[i] != nil
+		errs[i] = err
+	}
+	begun := fds // nil where it failed to begin
+	for i, f := range fds {
+		if err := f.BeginWrite(len(message)); err != nil {
+			if errs == nil {
+				begun = slices.Clone(fds)
+			}
+			failed(i, err)
+			begun[i] = nil
+		}
 	}
 	b.impl.broadcast(ctx, begun, message, func(i, n int, err error) {
-		errs[i] = endWrite(ctx, fds[i], n, len(message), err)
-		failed = failed || errs[i] != nil
+		if err = endWrite(ctx, fds[i], n, len(message), err); err != nil {
+			failed(i, err)
+		}
 	})
-	if !failed {
-		return nil
-	}
 	return errs
 }
 

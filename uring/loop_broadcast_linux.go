@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/ringfd/ringfd/fd"
@@ -14,77 +15,126 @@ import (
 type broadcast struct {
 	message []byte
 	asks    []request // one per FD, with what came of it
+	perLoop []loopAsks
 	left    atomic.Int32
-	co      *coroutine // who waits, or
-	done    chan struct{}
+	leaves  bool          // nobody waits: the message is in own, and the last to end recycles
+	co      *coroutine    // who waits, or
+	done    chan struct{} // one who is no coroutine
+
+	own []byte
+}
+
+// loopAsks are those of the connections of one loop.
+type loopAsks struct {
+	loop *loop
+	asks []*request
+}
+
+var broadcasts = sync.Pool{New: func() any { return &broadcast{done: make(chan struct{}, 1)} }}
+
+// mostOwn is how large a copied message may be whose memory is kept.
+const mostOwn = 64 << 10
+
+func newBroadcast(message []byte, n int) *broadcast {
+	b := broadcasts.Get().(*broadcast)
+	b.message = message
+	b.asks = slices.Grow(b.asks, n)[:n]
+	b.left.Store(1) // so that it does not end while it begins
+	return b
+}
+
+// recycle is called when nothing refers to b any more.
+func (b *broadcast) recycle() {
+	clear(b.asks)
+	for i := range b.perLoop {
+		b.perLoop[i].loop, b.perLoop[i].asks = nil, b.perLoop[i].asks[:0]
+	}
+	b.message, b.asks, b.perLoop, b.leaves, b.co = nil, b.asks[:0], b.perLoop[:0], false, nil
+	if cap(b.own) > mostOwn {
+		b.own = nil
+	}
+	broadcasts.Put(b)
 }
 
 var errForeign = errors.New("it is of another backend, or not connected by this one")
 
-// run writes to all and waits for them; but not in a data handler.
-func (b *broadcast) run(ctx context.Context, e *Engine, fds []*fd.FD) {
+// Broadcast writes message to the FDs that are not nil, each as by Write, and calls
+// done for each, before it returns.
+func (e *Engine) Broadcast(ctx context.Context, fds []*fd.FD, message []byte, done func(i, n int, err error)) {
+	b := newBroadcast(message, len(fds))
 	r := e.runner()
 	if r != nil && !r.canWait() {
-		b.leave(e, r, fds)
+		b.leave(r, fds, done)
 		return
 	}
+	recyclable := b.run(ctx, r, fds)
+	for i, f := range fds {
+		if f != nil {
+			done(i, b.asks[i].n, b.asks[i].err)
+		}
+	}
+	if recyclable {
+		b.recycle()
+	}
+}
+
+// run writes to all and waits for them. It reports whether nothing of b is on its way
+// to a loop any more.
+func (b *broadcast) run(ctx context.Context, r *runner, fds []*fd.FD) (recyclable bool) {
 	if err := ctx.Err(); err != nil {
 		for i := range b.asks {
 			b.asks[i].err = err
 		}
-		return
+		return true
 	}
-	b.done = make(chan struct{})
 	if r != nil {
 		b.co = r.co
 	}
-	b.left.Store(1) // so that it does not end while it begins
-	perLoop := b.begin(ctx, fds, requestWrite, func(*conn) error { return nil })
-	for l, asks := range perLoop {
-		if !l.post(&request{kind: requestRun, run: func(l *loop) { l.startAll(asks) }}) {
-			for _, q := range asks {
+	b.begin(ctx, fds, requestWrite, func(*conn) error { return nil })
+	for _, of := range b.perLoop {
+		if !of.loop.post(&request{kind: requestRun, run: func(l *loop) { l.startAll(of.asks) }}) {
+			for _, q := range of.asks {
 				q.err = net.ErrClosed
-				b.finished(l)
+				b.finished(of.loop)
 			}
 		}
 	}
 	// After the writes have been asked for, or it could come before them.
 	stop := context.AfterFunc(ctx, func() {
-		for l := range perLoop {
-			l.post(&request{kind: requestRun, run: func(l *loop) { b.cancel(l, perLoop[l], ctx.Err()) }})
+		for _, of := range b.perLoop {
+			of.loop.post(&request{kind: requestRun, run: func(l *loop) { b.cancel(l, of.asks, ctx.Err()) }})
 		}
 	})
-	defer stop()
-	if b.left.Add(-1) == 0 {
-		return
+	if b.left.Add(-1) > 0 {
+		if b.co != nil {
+			b.co.wait()
+		} else {
+			<-b.done
+		}
 	}
-	if b.co != nil {
-		b.co.wait()
-		return
-	}
-	<-b.done
+	return stop()
 }
 
 // begin sorts the connections by loop, but for those that admit has an error for,
 // and starts the writes of those that are on none.
-func (b *broadcast) begin(ctx context.Context, fds []*fd.FD, kind requestKind, admit func(*conn) error) map[*loop][]*request {
-	perLoop := make(map[*loop][]*request)
+func (b *broadcast) begin(ctx context.Context, fds []*fd.FD, kind requestKind, admit func(*conn) error) {
 	for i, f := range fds {
-		if f == nil {
+		q := &b.asks[i]
+		if f == nil || q.err != nil {
 			continue
 		}
-		q := &b.asks[i]
 		switch s := f.Socket().(type) {
 		case *conn:
 			if q.err = admit(s); q.err != nil {
 				continue
 			}
 			*q = request{kind: kind, c: s, buf: b.message, left: len(b.message), whole: b}
-			perLoop[s.loop] = append(perLoop[s.loop], q)
 			b.left.Add(1)
+			b.addTo(s.loop, q)
 		case *Socket:
 			b.left.Add(1)
-			if b.done == nil { // a data handler, which does not wait
+			if b.leaves {
+				q.whole = b
 				s.writeBehind(b, q)
 				continue
 			}
@@ -96,46 +146,51 @@ func (b *broadcast) begin(ctx context.Context, fds []*fd.FD, kind requestKind, a
 			q.err = errForeign
 		}
 	}
-	return perLoop
 }
 
-// leave begins the writes for a data handler, with a copy of the message, and
-// waits for none.
-func (b *broadcast) leave(e *Engine, r *runner, fds []*fd.FD) {
-	fds = slices.Clone(fds)
+func (b *broadcast) addTo(l *loop, q *request) {
+	i := slices.IndexFunc(b.perLoop, func(of loopAsks) bool { return of.loop == l })
+	if i < 0 {
+		i = len(b.perLoop)
+		b.perLoop = slices.Grow(b.perLoop, 1)[:i+1] // with the memory of what was there
+		b.perLoop[i].loop = l
+	}
+	b.perLoop[i].asks = append(b.perLoop[i].asks, q)
+}
+
+// leave begins the writes for a data handler, with a copy of the message, and waits
+// for none.
+func (b *broadcast) leave(r *runner, fds []*fd.FD, done func(i, n int, err error)) {
+	b.leaves = true
+	b.own = append(b.own[:0], b.message...)
+	b.message = b.own
 	b.refuseFull(fds, r.loop.set.config.WriteLimit)
-	own := &broadcast{message: append([]byte(nil), b.message...), asks: make([]request, len(fds))}
-	own.left.Store(1) // nobody waits for the last
-	perLoop := own.begin(context.Background(), fds, requestCopy, func(c *conn) error {
+	b.begin(context.Background(), fds, requestCopy, func(c *conn) error {
 		if c.loop == r.loop && c.send.queued > c.loop.set.config.WriteLimit {
 			return errBacklog
 		}
 		return c.admit(len(b.message))
 	})
-	for l, asks := range perLoop {
-		if l == r.loop && l.mailLeft == nil && !l.mail.there.Load() { // what is there was written before
-			l.startAll(asks)
+	for _, of := range b.perLoop {
+		if of.loop == r.loop && of.loop.mailLeft == nil && !of.loop.mail.there.Load() { // what is there was written before
+			of.loop.startAll(of.asks)
 		} else {
-			l.post(&request{kind: requestRun, run: func(l *loop) { l.startAll(asks) }})
+			of.loop.post(&request{kind: requestRun, run: func(l *loop) { l.startAll(of.asks) }})
 		}
 	}
 	for i, f := range fds {
 		if f == nil {
 			continue
 		}
-		q := &own.asks[i]
-		known := true
-		switch s := f.Socket().(type) {
-		case *conn:
-			known = q.c == nil || s.loop == r.loop // it is not on its way to another loop
-		case *Socket:
-			known = false
-		}
-		b.asks[i].n = len(b.message)
-		if known && q.err != nil {
-			b.asks[i].n, b.asks[i].err = q.n, q.err
+		q := &b.asks[i]
+		// What has begun elsewhere is not known yet.
+		if known := q.whole == nil || q.c != nil && q.c.loop == r.loop; known && q.err != nil {
+			done(i, q.n, q.err)
+		} else {
+			done(i, len(b.message), nil)
 		}
 	}
+	b.finished(nil)
 }
 
 // startAll starts the writes of l.
@@ -145,7 +200,7 @@ func (l *loop) startAll(asks []*request) {
 	}
 }
 
-// cancel ends what is left of the writes of l.
+// cancel ends what is left of the writes of l, when the context has ended.
 func (b *broadcast) cancel(l *loop, asks []*request, err error) {
 	for _, q := range asks {
 		l.failWrites(q.c, func(other *request) error {
@@ -163,10 +218,12 @@ func (b *broadcast) finished(l *loop) {
 		return
 	}
 	switch {
+	case b.leaves:
+		b.recycle()
 	case b.co != nil:
 		b.co.goOn()
-	case b.done != nil:
-		close(b.done)
+	default:
+		b.done <- struct{}{}
 		if l != nil {
 			l.wokeOthers = true
 		}

@@ -1,7 +1,6 @@
 package uring
 
 import (
-	"context"
 	"errors"
 	"net"
 	"runtime"
@@ -217,16 +216,4 @@ func (l *loop) close() {
 func asErrno(err error) (errno syscall.Errno, ok bool) {
 	ok = errors.As(err, &errno)
 	return errno, ok
-}
-
-// Broadcast writes message to the FDs that are not nil, each as by Write, and calls
-// done for each, before it returns.
-func (e *Engine) Broadcast(ctx context.Context, fds []*fd.FD, message []byte, done func(i, n int, err error)) {
-	b := &broadcast{message: message, asks: make([]request, len(fds))}
-	b.run(ctx, e, fds)
-	for i, f := range fds {
-		if f != nil {
-			done(i, b.asks[i].n, b.asks[i].err)
-		}
-	}
 }

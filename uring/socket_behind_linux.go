@@ -58,8 +58,8 @@ func (s *Socket) catchUp() {
 	}
 }
 
-// refuseFull takes those out of fds that are parked sockets with more than the limit
-// to be written, and notes why in b.
+// refuseFull notes for those of fds that are parked sockets with more than the limit
+// to be written that they are left out.
 func (b *broadcast) refuseFull(fds []*fd.FD, limit int) {
 	for i, f := range fds {
 		if f == nil {
@@ -73,7 +73,7 @@ func (b *broadcast) refuseFull(fds []*fd.FD, limit int) {
 		full := s.behind.size > limit
 		s.behind.mu.Unlock()
 		if full {
-			fds[i], b.asks[i].err = nil, errBacklog
+			b.asks[i].err = errBacklog
 		}
 	}
 }
