@@ -32,9 +32,22 @@ type FD struct {
 	cause    atomic.Pointer[Error]
 	released atomic.Bool // the application called Close
 
-	mu      sync.Mutex // guards what follows
-	reasons []error    // oldest first
+	mu    sync.Mutex // guards notes
+	notes *notes     // nil for most
+}
+
+// notes are what the embedder has said of a connection.
+type notes struct {
+	reasons []error // oldest first
 	peer    string
+}
+
+// noted returns the notes, to be changed. f.mu is held.
+func (f *FD) noted() *notes {
+	if f.notes == nil {
+		f.notes = new(notes)
+	}
+	return f.notes
 }
 
 // The phases of an FD; it only moves down this list.
@@ -261,7 +274,8 @@ func (f *FD) AddReason(reason error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.phase.Load() != closed {
-		f.reasons = append(f.reasons, reason)
+		n := f.noted()
+		n.reasons = append(n.reasons, reason)
 	}
 }
 
@@ -269,7 +283,10 @@ func (f *FD) AddReason(reason error) {
 func (f *FD) Reasons() []error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r := slices.Clone(f.reasons)
+	if f.notes == nil {
+		return nil
+	}
+	r := slices.Clone(f.notes.reasons)
 	slices.Reverse(r)
 	return r
 }
@@ -287,7 +304,7 @@ func (f *FD) Reason() (Reason, error) {
 // event.
 func (f *FD) SetPeer(name string) {
 	f.mu.Lock()
-	f.peer = name
+	f.noted().peer = name
 	f.mu.Unlock()
 }
 
@@ -460,8 +477,11 @@ func (f *FD) tellClosed() {
 	if e == nil || e.Close == nil {
 		return
 	}
+	peer := ""
 	f.mu.Lock()
-	peer := f.peer
+	if f.notes != nil {
+		peer = f.notes.peer
+	}
 	f.mu.Unlock()
 	e.Close(Closed{
 		ID:      f.id,

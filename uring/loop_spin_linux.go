@@ -9,8 +9,8 @@ type spinner struct {
 }
 
 // spinCheck is how often the spinner looks whether a goroutine wants the P, in
-// looks at the ring. That takes a fraction of a microsecond.
-const spinCheck = 64
+// looks at the ring. That look takes as long as some hundred of these.
+const spinCheck = 512
 
 // waited learns from a wait. A long one counts as some times the limit only, so that
 // a single one is soon forgotten.
