@@ -273,9 +273,9 @@ func (s *netSocket) WaitRead() error {
 		err = waitReadable(raw)
 	}
 	if err == nil {
-		return nil
+		err = io.EOF // perhaps, or our own shutdown before a close
 	}
-	if err = s.ended(err, readHalf); err == io.EOF { // we ended this half: Read tells
+	if err = s.ended(err, readHalf); err == io.EOF { // Read tells
 		return nil
 	}
 	return err

@@ -2,6 +2,7 @@ package uring
 
 import (
 	"io"
+	"math"
 	"net"
 	"os"
 	"syscall"
@@ -26,10 +27,8 @@ type receiving struct {
 	readable  bool  // there may be something, as far as poll(2) knows
 	ending    bool  // and after it the end: poll(2) will not tell of that again
 
-	turn  uint64 // of the loop, that bytes counts
-	bytes int    // received in that turn
+	share share // received in this turn
 
-	borrowed []byte // of the completion that is being handled
 	unread   []byte // kept; of which
 	consumed int    // so many bytes have been read
 	err      error  // what comes after the data: io.EOF, or an errno
@@ -61,6 +60,24 @@ const (
 	// unreadLimit is how much is kept that nobody reads: the rest stays in the socket.
 	unreadLimit = 64 << 10
 )
+
+// share counts the bytes that a connection has received, or sent at once, in a turn.
+type share struct {
+	turn  uint32 // of the loop
+	bytes int32
+}
+
+// add counts n bytes and returns how many those of this turn are.
+func (s *share) add(l *loop, n int) int {
+	total := n
+	if turn := uint32(l.count.Turns); s.turn != turn {
+		s.turn = turn
+	} else {
+		total += int(s.bytes)
+	}
+	s.bytes = int32(min(total, math.MaxInt32))
+	return total
+}
 
 // Read is for blocking handlers, and for goroutines on their connections.
 func (c *conn) Read(p []byte) (int, error) {
@@ -120,9 +137,10 @@ func (l *loop) readFor(c *conn, p []byte) (int, error, bool) {
 			r.unread, r.consumed = nil, 0
 		}
 		return n, nil, true
-	case len(r.borrowed) > 0:
-		n := copy(p, r.borrowed)
-		r.borrowed = r.borrowed[n:]
+	case l.delivery.c == c && len(l.delivery.data) > 0:
+		d := &l.delivery
+		n := copy(p, d.data)
+		d.data = d.data[n:]
 		return n, nil, true
 	case p == nil && (r.err != nil || r.readable):
 		return 0, nil, true
@@ -334,7 +352,7 @@ func (l *loop) receivedProvided(c *conn, e cqe) {
 		return
 	}
 	data, bid, done := l.buffers.received(e)
-	l.delivery = delivery{c, bid, done}
+	l.delivery = delivery{c: c, bid: bid, done: done}
 	if len(data) > 0 {
 		l.learn(c, len(data))
 		l.deliver(c, data)
@@ -347,6 +365,7 @@ func (l *loop) receivedProvided(c *conn, e cqe) {
 // delivery is a buffer of the kernel's whose data is being given to c.
 type delivery struct {
 	c    *conn
+	data []byte // what nobody has read yet
 	bid  uint16
 	done bool // it is to be given back
 }
@@ -359,11 +378,9 @@ func (l *loop) endDelivery() {
 		return
 	}
 	l.delivery = delivery{}
-	r := &d.c.receive
 	if d.c.phase == phaseOpen {
-		l.keep(d.c, r.borrowed)
+		l.keep(d.c, d.data)
 	}
-	r.borrowed = nil
 	if d.done {
 		l.buffers.add(d.bid)
 	}
@@ -372,13 +389,10 @@ func (l *loop) endDelivery() {
 // learn notes how much c receives.
 func (l *loop) learn(c *conn, n int) {
 	r := &c.receive
-	if r.turn != l.count.Turns {
-		r.turn, r.bytes = l.count.Turns, 0
-	}
-	r.bytes += n
+	received := r.share.add(l, n)
 	switch {
 	case !r.bulk:
-		if r.bytes >= bulkTurn {
+		if received >= bulkTurn {
 			r.bulk, r.small = true, 0
 			l.touch(c)
 		}
@@ -394,7 +408,7 @@ func (l *loop) learn(c *conn, n int) {
 
 // hadShare reports that c has received its share of the turn.
 func (l *loop) hadShare(c *conn) bool {
-	return c.receive.bytes >= turnShare && c.receive.turn == l.count.Turns
+	return c.receive.share.add(l, 0) >= turnShare
 }
 
 // nextTurn has c looked at again in the next turn, which comes without waiting.
@@ -476,7 +490,7 @@ func (l *loop) receiveInto(c *conn, p []byte) int {
 	return int(n)
 }
 
-// deliver gives data to those who wait for it, and leaves the rest as borrowed.
+// deliver gives data to those who wait for it, and leaves the rest in the delivery.
 func (l *loop) deliver(c *conn, data []byte) {
 	if c.isData() {
 		if c.phase == phaseOpen && !l.keptBack(c, data) {
@@ -484,8 +498,7 @@ func (l *loop) deliver(c *conn, data []byte) {
 		}
 		return
 	}
-	r := &c.receive
-	r.borrowed = data
+	l.delivery.data = data
 	l.serveReads(c)
 	l.runReady() // they read on
 }

@@ -16,10 +16,11 @@ import (
 // as one send.
 type sending struct {
 	first, last *piece
-	queued      int // bytes in the queue
+	queued      int   // bytes in the queue
+	size        int   // of the request in flight
+	pieces      int32 // and how many of the queue
+	result      int32 // of a zero-copy send whose notification is to come
 	inFlight    sendMode
-	pieces      int // of the request in flight
-	size        int // and its bytes
 	cancelled   bool
 	looked      bool // it is in loop.quiet
 	wait        bool // the next request is to wait for room
@@ -27,9 +28,7 @@ type sending struct {
 	copies      bool // sending without a copy copies here
 	halfClose   bool // shutdown(2) once the queue is empty
 	halfClosed  bool
-	turn        uint64 // of the loop, that atOnce counts
-	atOnce      int    // bytes sent at once in that turn
-	result      int32  // of a zero-copy send whose notification is to come
+	share       share // sent at once in this turn
 	vector      *vector
 	err         error // sticky
 }
@@ -450,17 +449,14 @@ func (l *loop) queue(c *conn, data []byte, ch *chunk, asker *request) {
 // share of the turn. What the kernel does not take is left.
 func (c *conn) sendNow(p []byte) (int, error) {
 	s := &c.send
-	if turn := c.loop.count.Turns; s.turn != turn {
-		s.turn, s.atOnce = turn, 0
-	}
-	if s.first != nil || s.atOnce >= turnShare || c.zeroCopies(len(p)) {
+	if s.first != nil || s.share.add(c.loop, 0) >= turnShare || c.zeroCopies(len(p)) {
 		return 0, nil
 	}
 	for {
 		n, errno := sysSend(c.sysfd, p, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 		switch errno {
 		case 0:
-			s.atOnce += n
+			s.share.add(c.loop, n)
 			return n, nil
 		case syscall.EAGAIN:
 			return 0, nil
