@@ -66,7 +66,7 @@ func Serve() []Cell {
 	for _, target := range []string{IOUringBlocking, IOUringData} {
 		flooded.Goals = append(flooded.Goals, Goal{Metric: MetricFlooded, Target: target, Itself: true, AtMost: 2})
 	}
-	none := serve(idle(1000), []Goal{
+	none := serve(idle(10_000), []Goal{
 		{Metric: MetricUserPerConn, Target: IOUringBlocking, AtMost: 0.6},
 		{Metric: MetricUserPerConn, Target: IOUringData, AtMost: 0.12},
 		{Metric: MetricUserPerConn, Target: IOUringData, Itself: true, AtMost: 700},

@@ -60,7 +60,7 @@ func Targets(dir string) []Target {
 	}
 	return []Target{
 		{Name: IOUring, Server: IOUring, About: "ringfd on io_uring, a goroutine for each connection"},
-		{Name: IOUringBlocking, Server: IOUringBlocking, About: "ringfd's Serve on io_uring, blocking handlers: a coroutine for each connection"},
+		{Name: IOUringBlocking, Server: IOUringBlocking, About: "ringfd's Serve on io_uring, blocking handlers: a coroutine for each connection, and no buffer while it waits (FD.WaitRead)"},
 		{Name: IOUringData, Server: IOUringData, About: "ringfd's Serve on io_uring, data handlers"},
 		{Name: Net, Server: Net, About: "ringfd on Go's net, a goroutine for each connection"},
 		{Name: NetBlocking, Server: NetBlocking, About: "ringfd's Serve on Go's net, blocking handlers"},

@@ -30,7 +30,7 @@ type loopAsks struct {
 	asks []*request
 }
 
-var broadcasts = sync.Pool{New: func() any { return &broadcast{done: make(chan struct{}, 1)} }}
+var broadcasts = sync.Pool{New: func() any { return new(broadcast) }}
 
 // mostOwn is how large a copied message may be whose memory is kept.
 const mostOwn = 64 << 10
@@ -49,7 +49,7 @@ func (b *broadcast) recycle() {
 	for i := range b.perLoop {
 		b.perLoop[i].loop, b.perLoop[i].asks = nil, b.perLoop[i].asks[:0]
 	}
-	b.message, b.asks, b.perLoop, b.leaves, b.co = nil, b.asks[:0], b.perLoop[:0], false, nil
+	b.message, b.asks, b.perLoop, b.leaves, b.co, b.done = nil, b.asks[:0], b.perLoop[:0], false, nil, nil
 	if cap(b.own) > mostOwn {
 		b.own = nil
 	}
@@ -89,6 +89,8 @@ func (b *broadcast) run(ctx context.Context, r *runner, fds []*fd.FD) (recyclabl
 	}
 	if r != nil {
 		b.co = r.co
+	} else {
+		b.done = make(chan struct{})
 	}
 	b.begin(ctx, fds, requestWrite, func(*conn) error { return nil })
 	for _, of := range b.perLoop {
@@ -223,7 +225,7 @@ func (b *broadcast) finished(l *loop) {
 	case b.co != nil:
 		b.co.goOn()
 	default:
-		b.done <- struct{}{}
+		close(b.done)
 		if l != nil {
 			l.wokeOthers = true
 		}

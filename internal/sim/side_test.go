@@ -113,6 +113,11 @@ func (s *side) check(op string, err error) {
 // read reads once, and reports whether reading goes on.
 func (s *side) read(size int) bool {
 	s.checkLast()
+	if size%4 == 0 {
+		if err := s.f.WaitRead(); err != nil {
+			return s.readFailed("read", err)
+		}
+	}
 	p := make([]byte, size)
 	n, err := s.f.Read(p)
 	if n < 0 || n > size || n == 0 && err == nil || n > 0 && err != nil {
