@@ -33,6 +33,9 @@ type Cell struct {
 	Pinned bool `json:"pinned"`
 	// BusyPoll is ringfd.Options.BusyPoll of the server.
 	BusyPoll time.Duration `json:"busy_poll_ns,omitempty"`
+	// Computing is how many goroutines of the server do nothing but compute. What CPU
+	// it uses says nothing then.
+	Computing int `json:"computing,omitempty"`
 	// Targets are those that run it; nil is all.
 	Targets []string `json:"targets,omitempty"`
 	// Weight multiplies the rounds, for a cell whose figures vary much: where
@@ -163,6 +166,9 @@ func (c Cell) String() string {
 	}
 	if c.BusyPoll > 0 {
 		parts = append(parts, fmt.Sprintf("BusyPoll(%v)", c.BusyPoll))
+	}
+	if c.Computing > 0 {
+		parts = append(parts, fmt.Sprintf("beside %d goroutines that compute", c.Computing))
 	}
 	return strings.Join(parts, ", ")
 }

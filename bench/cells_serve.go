@@ -58,6 +58,12 @@ func Serve() []Cell {
 	for _, c := range []*Cell{&asleep, &awake} {
 		c.Name, c.BusyPoll = c.Name+"-busypoll", 50*time.Microsecond
 	}
+	beside := echo(64, 64)
+	beside.Name, beside.Computing = beside.Name+"-computing", 2
+	beside.Targets = append([]string{IOUring}, serveTargets...)
+	for _, target := range beside.Targets[:3] {
+		beside.Goals = append(beside.Goals, Goal{Metric: MetricThroughput, Target: target, AtLeast: 1})
+	}
 	fan := serve(fanout(1<<10, 1000), both(MetricCPU, 0.88))
 	for _, target := range []string{IOUringBlocking, IOUringData} {
 		fan.Goals = append(fan.Goals, Goal{Metric: MetricSyscalls, Target: target, Itself: true, AtMost: 0.01})
@@ -71,6 +77,6 @@ func Serve() []Cell {
 		{Metric: MetricUserPerConn, Target: IOUringData, AtMost: 0.12},
 		{Metric: MetricUserPerConn, Target: IOUringData, Itself: true, AtMost: 700},
 	})
-	return append(cells, pipeline, asleep, awake,
+	return append(cells, pipeline, asleep, awake, beside,
 		serve(open(echo(64, 1000), 0.5), both(MetricP999, 0.6)), fan, flooded, none)
 }

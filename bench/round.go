@@ -96,7 +96,7 @@ func (r *runner) serverSpec(cell Cell, t Target) control.ServerSpec {
 		Target: t.Server, Network: cell.Network, Address: "127.0.0.1:0",
 		Service: cell.Workload.Service(), Request: cell.Request, Reply: cell.Reply,
 		Buffer:   min(max(cell.Request, minBuffer), maxBuffer),
-		BusyPoll: cell.BusyPoll,
+		BusyPoll: cell.BusyPoll, Computing: cell.Computing,
 	}
 	if cell.Workload == load.Trace {
 		spec.Buffer = maxBuffer

@@ -61,8 +61,9 @@ type loop struct {
 	waitArg        getEventsArg
 	waitTime       unix.Timespec
 	wokeOthers     bool // goroutines that wait for a P, perhaps this one
-	crowded        bool // some waited for one when that was looked at
+	waitedFor      bool // some waited for one when that was looked at
 	yielded        int64
+	crowd          crowd
 	runnable       runnableMetric
 	stopping, over bool
 	wakeEnded      bool // the last request for a wake-up has ended
@@ -338,14 +339,14 @@ func (l *loop) wait() {
 
 // sleep submits, and waits in the kernel.
 func (l *loop) sleep() {
-	if l.wokeOthers {
+	if l.wokeOthers && !l.crowd.isHere() {
 		// They wait for this P, if it is the only one, and would go on doing so
 		// until the runtime notices that it is in a system call.
 		l.submit(enterGetEvents)
 		l.letOthersRun()
 	}
 	l.waitInKernel()
-	l.crowded, l.yielded = false, clock()
+	l.wokeOthers, l.waitedFor, l.yielded = false, false, clock()
 }
 
 // waitInKernel submits, and waits for a completion or the first timer. The P is given
@@ -364,35 +365,6 @@ func (l *loop) waitInKernel() {
 	l.waitTime = unix.NsecToTimespec(max(at-clock(), 0))
 	l.waitArg.timeout = uint64(uintptr(unsafe.Pointer(&l.waitTime)))
 	l.entered(sysEnterUntil(l.ring.fd, l.pending(), 1, enterGetEvents|enterExtArg, &l.waitArg))
-}
-
-// letOthersRun gives the P to goroutines that wait for one.
-func (l *loop) letOthersRun() {
-	l.wokeOthers, l.crowded = false, false
-	runtime.Gosched()
-	l.yielded = clock()
-}
-
-// yieldEvery is how often a loop that keeps its P looks whether goroutines wait for
-// one. Those that were there the last time already are let run.
-const yieldEvery = int64(200 * time.Microsecond)
-
-func (l *loop) yieldIfWanted(now int64) {
-	if l.wokeOthers {
-		l.letOthersRun()
-		return
-	}
-	if now-l.yielded < yieldEvery {
-		return
-	}
-	l.yielded = now
-	if !othersCouldRun(&l.runnable) {
-		l.crowded = false
-	} else if l.crowded {
-		l.letOthersRun()
-	} else {
-		l.crowded = true
-	}
 }
 
 // submit submits all that is in the queue, and with flags takes what has completed.

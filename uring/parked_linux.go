@@ -43,6 +43,7 @@ type parked struct {
 	overflows, resubmitted, enters, wakeups, spins, spinsLost atomic.Uint64
 
 	spinning atomic.Bool
+	crowd    crowd
 
 	ops opTable
 
@@ -96,7 +97,7 @@ func (p *parked) submit(o *op) error {
 	first := p.push(&o.sqe)
 	p.mu.Unlock()
 	if first {
-		runtime.Gosched() // every goroutine that can run adds to the batch
+		p.gather()
 		p.flush()
 	}
 	return nil
@@ -111,7 +112,8 @@ const aloneAfter = 4
 func (p *parked) isAlone(o *op) (bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.alone >= aloneAfter && p.taken == p.submitted, cmp.Or(o.refusal(), p.dead)
+	alone := p.alone >= aloneAfter && p.taken == p.submitted || p.crowd.isHere()
+	return alone, cmp.Or(o.refusal(), p.dead)
 }
 
 // lockWithRoom takes the submission lock at a time when the queue has room for

@@ -68,6 +68,8 @@ type ServerSpec struct {
 	Buffer int `json:"buffer_bytes"`
 	// BusyPoll lets a reader spin for so long, where a server can.
 	BusyPoll time.Duration `json:"busy_poll_ns,omitempty"`
+	// Computing is how many goroutines compute beside it, where a server is in Go.
+	Computing int `json:"computing,omitempty"`
 	// Flaw is what a server does wrong on purpose, for the tests of a soak;
 	// package server has the list.
 	Flaw string `json:"flaw,omitempty"`

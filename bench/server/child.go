@@ -56,8 +56,20 @@ func (c *child) Start(spec control.ServerSpec) (control.Ready, error) {
 	ready, err := c.listen(ctx, spec)
 	if err != nil {
 		cancel()
+		return ready, err
+	}
+	for range spec.Computing {
+		go compute(ctx)
 	}
 	return ready, err
+}
+
+// compute takes a P until ctx ends, but for what the scheduler takes back.
+func compute(ctx context.Context) {
+	for ctx.Err() == nil {
+		for range 1 << 20 {
+		}
+	}
 }
 
 func (c *child) listen(ctx context.Context, spec control.ServerSpec) (control.Ready, error) {
