@@ -254,6 +254,9 @@ func (s *netSocket) dial(ctx context.Context, addr net.Addr) (streamConn, error)
 
 func (s *netSocket) Read(p []byte) (int, error) {
 	n, err := s.conn.Read(p)
+	if err != nil && !shutdownEndsCalls {
+		n, err = s.readLeft(p, err)
+	}
 	if err != nil {
 		return n, s.ended(err, readHalf)
 	}

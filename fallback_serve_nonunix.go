@@ -2,7 +2,10 @@
 
 package ringfd
 
-import "syscall"
+import (
+	"sync"
+	"syscall"
+)
 
 // dataBuffer is the size of the buffer of a connection that a data handler
 // serves: there is no waiting without one.
@@ -25,13 +28,26 @@ func (c *netServed) receive() {
 // waitReadable returns when a read of c would not wait: net waits with a receive of
 // no bytes. An error of the connection may be told here already.
 func waitReadable(c syscall.RawConn) error {
-	waited := false
-	return c.Read(func(uintptr) bool {
-		ready := waited
-		waited = true
-		return ready
-	})
+	w := readableWaits.Get().(*readableWait)
+	defer readableWaits.Put(w)
+	w.waited = false
+	return c.Read(w.ready)
 }
+
+type readableWait struct {
+	waited bool
+	ready  func(uintptr) bool // is told to wait once
+}
+
+var readableWaits = sync.Pool{New: func() any {
+	w := new(readableWait)
+	w.ready = func(uintptr) bool {
+		ready := w.waited
+		w.waited = true
+		return ready
+	}
+	return w
+}}
 
 // writeNow writes nothing: there is no writing without waiting.
 func (s *netSocket) writeNow([]byte) (int, error) { return 0, nil }
