@@ -10,12 +10,13 @@ import (
 
 // parts run in processes of their own: what they do cannot be taken back.
 var parts = map[string]func() any{
-	"sysctl 1":    func() any { return disabled("1") },
-	"sysctl 2":    func() any { return disabled("2") },
-	"cached":      cached,
-	"few files":   fewFiles,
-	"some memory": someMemory,
-	"pings":       pings,
+	"sysctl 1":            func() any { return disabled("1") },
+	"sysctl 2":            func() any { return disabled("2") },
+	"few files for loops": fewFilesForLoops,
+	"cached":              cached,
+	"few files":           fewFiles,
+	"some memory":         someMemory,
+	"pings":               pings,
 }
 
 // unavailable is what New and Probe said.

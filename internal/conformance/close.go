@@ -115,7 +115,7 @@ var closeCases = []Case{
 	}},
 	{Name: "CloseRacesRead", Core: true, Run: func(t *testing.T, e *Env) {
 		// Whatever comes first, the outcome is one of two.
-		for i := range 200 {
+		for i := range e.times(200) {
 			ours, peer := e.Pair(t)
 			pending := goRead(ours, make([]byte, 16))
 			if i%2 == 0 {
@@ -179,7 +179,7 @@ func wantExactly(t testing.TB, ours *fd.FD, peer net.Conn, n int) {
 // over their numbers: no byte and no end may go to the wrong one.
 func descriptorReuse(t *testing.T, e *Env) {
 	l := e.Listen(t, defaultConfig)
-	for i := range 100 {
+	for i := range e.times(100) {
 		old := e.Dial(t, l.Addr())
 		oldPeer := e.Accept(t, l)
 		pending := goRead(old, make([]byte, 64))

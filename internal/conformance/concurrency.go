@@ -151,7 +151,7 @@ func writesDoNotInterleave(t *testing.T, e *Env) {
 // everythingAtOnce has readers, writers, deadline setters, option setters and
 // observers on one connection, and then closes it under them.
 func everythingAtOnce(t *testing.T, e *Env) {
-	for range 3 {
+	for range e.times(3) {
 		ours, peer := e.Pair(t)
 		stop := make(chan struct{})
 		var group sync.WaitGroup

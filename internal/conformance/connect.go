@@ -129,7 +129,7 @@ var connectCases = []Case{
 			}
 			return true
 		})
-		for i := range 200 {
+		for i := range e.times(200) {
 			ctx, cancel := context.WithCancel(context.Background())
 			f := e.Backend.Socket()
 			pending := async(func() error { return f.Connect(ctx, l.Addr()) })

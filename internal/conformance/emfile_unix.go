@@ -93,6 +93,21 @@ func startChild(t *testing.T, row Row) (server *exec.Cmd, in io.WriteCloser, lin
 	}
 }
 
+// endChild ends the child, which is to have nothing more to say than of an accept
+// that was under way at the release.
+func endChild(t *testing.T, server *exec.Cmd, in io.Closer, lines *bufio.Scanner) {
+	t.Helper()
+	_ = in.Close()
+	for lines.Scan() {
+		if !strings.HasPrefix(lines.Text(), "error ") {
+			t.Errorf("the child said %q", lines.Text())
+		}
+	}
+	if err := server.Wait(); err != nil {
+		t.Errorf("the child: %v", err)
+	}
+}
+
 // DescriptorsRunOut has a child process accept with no descriptor left. The
 // accept loop must neither spin, nor lose a connection, nor end, and must go on
 // when there are descriptors again.
@@ -144,15 +159,7 @@ func DescriptorsRunOut(t *testing.T, row Row) {
 			t.Errorf("connection %d got %q, %v", i, got, err)
 		}
 	}
-	_ = in.Close()
-	for lines.Scan() {
-		if !strings.HasPrefix(lines.Text(), "error ") { // one may be under way at the release
-			t.Errorf("the child said %q", lines.Text())
-		}
-	}
-	if err := server.Wait(); err != nil {
-		t.Errorf("the child: %v", err)
-	}
+	endChild(t, server, in, lines)
 }
 
 // serveWithoutDescriptors is the child.
@@ -192,14 +199,7 @@ func serveWithoutDescriptors(row Row) error {
 	for _, f := range hoard {
 		_ = f.Close()
 	}
-	in.Scan() // end of file
-	if err := l.Close(); err != nil {
-		return err
-	}
-	if err := <-ended; err != nil {
-		return err
-	}
-	return b.Close()
+	return endServing(in, l, ended, b)
 }
 
 // FloodWithoutDescriptors floods a child process that serves, and has no descriptor
@@ -253,15 +253,7 @@ func FloodWithoutDescriptors(t *testing.T, row Row) {
 	fmt.Fprintln(in, "release")
 	echo("connection of the flood", news)
 	echo("old connection, after the flood,", olds)
-	_ = in.Close()
-	for lines.Scan() {
-		if !strings.HasPrefix(lines.Text(), "error ") { // one may be under way at the release
-			t.Errorf("the child said %q", lines.Text())
-		}
-	}
-	if err := server.Wait(); err != nil {
-		t.Errorf("the child: %v", err)
-	}
+	endChild(t, server, in, lines)
 }
 
 // serveFloodWithoutDescriptors is the child of that.
@@ -306,6 +298,11 @@ func serveFloodWithoutDescriptors(row Row) error {
 	for _, f := range hoard {
 		_ = f.Close()
 	}
+	return endServing(in, l, ended, b)
+}
+
+// endServing ends a child's serving when the parent has closed its standard input.
+func endServing(in *bufio.Scanner, l *accept.Listener, ended <-chan error, b *ringfd.Backend) error {
 	in.Scan() // end of file
 	if err := l.Close(); err != nil {
 		return err

@@ -70,7 +70,7 @@ var halfCases = []Case{
 	}},
 	{Name: "HalfClosedWriteMeetsDeadline", Core: true, Run: func(t *testing.T, e *Env) {
 		// io_uring does not find the send of a half-closed connection at all times.
-		for i := range 10 {
+		for i := range e.times(10) {
 			e.Ends(t, func(t *testing.T, ours *fd.FD, peer net.Conn) {
 				pending := fill(t, ours)
 				end := ours.CloseRead
@@ -86,7 +86,7 @@ var halfCases = []Case{
 		}
 	}},
 	{Name: "HalfClosedWriteMeetsReset", TCP: true, Core: true, Run: func(t *testing.T, e *Env) {
-		for range 10 {
+		for range e.times(10) {
 			e.Ends(t, func(t *testing.T, ours *fd.FD, peer net.Conn) {
 				pending := fill(t, ours)
 				if err := ours.Conn().SetLinger(0); err != nil { // so that Close does not shut down

@@ -303,7 +303,7 @@ func backPressure(t *testing.T, e *Env) {
 			block := pattern(64 << 10)
 			sent := 0
 			for sent < limit {
-				_ = c.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+				_ = c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
 				n, err := c.Write(block)
 				sent += n
 				if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -142,7 +142,7 @@ var pressureCases = []Case{
 
 // endRightAfterData: an end that comes with the last data is seen.
 func endRightAfterData(t *testing.T, e *Env) {
-	times := 100
+	times := e.times(100)
 	for _, size := range []int{5, 5000, 40000} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			ends := make(chan error, 1)
@@ -200,7 +200,7 @@ func goexitAmongOthers(t *testing.T, e *Env) {
 	message := pattern(8 << 20)
 	for _, h := range echoes() {
 		l, _ := e.serveWith(t, h.handler)
-		for range 4 {
+		for range e.times(4) {
 			flood(l, 1, message)
 			flood(l, 300, message[:3000])
 		}
