@@ -259,9 +259,15 @@ func (s *Socket) Close() error {
 	} else {
 		err = s.ring.closeFD(&s.write.op, sysfd)
 	}
+	s.removeOps()
+	return err
+}
+
+// removeOps gives the slots back. Nothing is in flight.
+func (s *Socket) removeOps() {
 	s.ring.ops.remove(&s.read.op)
 	s.ring.ops.remove(&s.write.op)
-	return err
+	s.ring.freeIfLost()
 }
 
 // lingers reports whether closing waits (SO_LINGER). Through the ring it would
@@ -328,8 +334,7 @@ func (s *Socket) detach() (int32, error) {
 	}
 	sysfd := s.sysfd
 	s.sysfd = noFD
-	s.ring.ops.remove(&s.read.op)
-	s.ring.ops.remove(&s.write.op)
+	s.removeOps()
 	s.engine.forget(s)
 	return sysfd, nil
 }
