@@ -270,7 +270,16 @@ func (k *Kernel) dropRing(f *file) {
 			k.violate("a ring is closed while opcode %d is in flight", o.s.opcode)
 		}
 	}
+	var closing []*op // are carried out
+	for _, o := range k.pending {
+		if o.ring == r && o.s.opcode == opClose && !o.ended {
+			closing = append(closing, o)
+		}
+	}
 	k.dropOps(func(o *op) bool { return o.ring == r })
+	for _, o := range closing {
+		k.closeBy(o)
+	}
 }
 
 func (k *Kernel) dropOps(gone func(o *op) bool) {
