@@ -376,7 +376,7 @@ func (p *parked) run(o *op, spin bool) (int32, error) {
 				return 0, err
 			}
 		default:
-			return 0, errno
+			return 0, p.causeOf(errno)
 		}
 	}
 }

@@ -56,10 +56,11 @@ func (p *parked) bury() {
 			o.prevent(letGo)
 		}
 	}
-	var sleepers []*op
-	if letGo {
-		sleepers = p.awaitEnds(queued)
+	moments := burialMoments
+	if !letGo {
+		moments = 1 // nothing was cancelled
 	}
+	sleepers := p.awaitEnds(queued, moments)
 	p.watch.stop()
 	p.ring.abandon()
 	if !letGo {
@@ -94,8 +95,9 @@ func (p *parked) bury() {
 // returns the ops whose waiters sleep. An accept must have ended before the next one
 // begins, else it would take its wake-up: the kernel wakes one of those who wait for a
 // listener.
-func (p *parked) awaitEnds(queued map[uint64]bool) (sleepers []*op) {
-	for range burialMoments {
+func (p *parked) awaitEnds(queued map[uint64]bool, moments int) (sleepers []*op) {
+	for moment := range moments {
+		p.watch.control(func(sysfd int) { _ = sysEnter(sysfd, 0, 0, enterGetEvents) })
 		var wake [harvestBatch]*op
 		for p.ring.ready() > 0 {
 			p.harvestMu.Lock()
@@ -107,7 +109,7 @@ func (p *parked) awaitEnds(queued map[uint64]bool) (sleepers []*op) {
 		for o := range p.ops.all {
 			left = left || o.inFlight() && !queued[userData(o.slot, o.gen.Load())]
 		}
-		if !left {
+		if !left || moment == moments-1 {
 			break
 		}
 		time.Sleep(time.Millisecond)
@@ -142,6 +144,17 @@ func (o *op) prevent(letGo bool) {
 	var scratch [4096]byte
 	for recvNow(o.sqe.fd, scratch[:]) > 0 {
 	}
+}
+
+// causeOf returns why a call failed or met an end of file: when the ring is lost, that
+// is the reason, whatever our own shutdown (prevent) made of the request.
+func (p *parked) causeOf(err error) error {
+	if !p.lost.Load() {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dead
 }
 
 // freeIfLost frees a ring that died, when nobody has an op in it any more. One that is
