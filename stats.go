@@ -23,6 +23,9 @@ type Stats struct {
 	// here cancelled them, or the kernel would not wait), Spins how often
 	// BusyPoll found what it waited for and SpinsLost how often it did not.
 	Wakeups, Overflows, Resubmitted, Spins, SpinsLost uint64
+	// RingsLost is how many parked rings failed, and all their connections with each.
+	// A new one takes the place of each.
+	RingsLost uint64
 	// Loops are those that Serve, DialServe and Broadcast run on, in an order that
 	// stays; nil before the first connection. The counters above, but for those of
 	// what is open, are of the parked rings alone.
@@ -45,6 +48,7 @@ func (s Stats) Sub(earlier Stats) Stats {
 		Resubmitted: since(s.Resubmitted, earlier.Resubmitted),
 		Spins:       since(s.Spins, earlier.Spins),
 		SpinsLost:   since(s.SpinsLost, earlier.SpinsLost),
+		RingsLost:   since(s.RingsLost, earlier.RingsLost),
 	}
 	for i, loop := range s.Loops {
 		if i < len(earlier.Loops) {

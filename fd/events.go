@@ -35,6 +35,10 @@ type Events struct {
 	// Options.Loops.HandlerLimit). It is called on a goroutine of its own, while
 	// the handler may still run.
 	Held func(Held)
+	// RingLost: an object of the kernel that many connections share failed, and
+	// they with it, or could not be replaced yet. The Backend goes on with a new
+	// one. It is called on a goroutine of its own, and must not close the Backend.
+	RingLost func(err error)
 }
 
 // Held describes a handler that computes, or waits for something other than

@@ -129,6 +129,23 @@ const (
 	unregisterNAPI       = 28
 )
 
+// Flags of a cancellation.
+const (
+	cancelEvery = 1 << 0 // IORING_ASYNC_CANCEL_ALL
+	cancelAny   = 1 << 2
+)
+
+// syncCancelArg is struct io_uring_sync_cancel_reg.
+type syncCancelArg struct {
+	addr    uint64
+	fd      int32
+	flags   uint32
+	timeout [2]int64 // seconds and nanoseconds; -1: none
+	opcode  uint8
+	_       [7]uint8
+	_       [3]uint64
+}
+
 // Offsets for mmap of the ring descriptor.
 const (
 	offSQRing = 0

@@ -150,10 +150,6 @@ func (l *loop) closeDescriptor(c *conn) {
 	sysfd := c.sysfd
 	c.sysfd = noFD
 	c.use.Unlock()
-	if l.dead != nil {
-		l.descriptorClosed(c, errnoResult(sysClose(int(sysfd))))
-		return
-	}
 	if lingers(int(sysfd)) {
 		q := &request{kind: requestRun, c: c}
 		q.run = func(l *loop) { l.descriptorClosed(c, int32(q.n)) }
@@ -163,7 +159,9 @@ func (l *loop) closeDescriptor(c *conn) {
 		}()
 		return
 	}
-	l.push(&sqe{opcode: opClose, fd: sysfd, userData: c.userData(kindCloseFD)})
+	if c.closesByRing = l.push(&sqe{opcode: opClose, fd: sysfd, userData: c.userData(kindCloseFD)}); !c.closesByRing {
+		l.descriptorClosed(c, errnoResult(sysClose(int(sysfd))))
+	}
 }
 
 func errnoResult(err error) int32 {

@@ -29,6 +29,8 @@ type conn struct {
 	opened    bool // its data handler has been called, with Open
 	ended     bool // and with End
 	isUnix    bool
+	// closesByRing: the ring was asked to close the descriptor.
+	closesByRing bool
 
 	receive receiving
 	send    sending
@@ -126,7 +128,10 @@ func (l *loop) anywhere() *runner {
 
 // adopt makes l serve c, which is connected.
 func (l *loop) adopt(c *conn) {
-	if c.closed.Load() || l.stopping || !l.conns.add(c) {
+	if l.dead != nil && c.f != nil {
+		_ = c.f.ReceiveEnded(l.dead) // which closes it
+	}
+	if c.closed.Load() || l.stopping || l.dead != nil || !l.conns.add(c) {
 		l.refuse(c)
 		return
 	}

@@ -21,7 +21,7 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 	}
 	d := &s.write.deadline // is for Write; and ctx, for Connect
 	d.suspend(s.ring, &s.write.op)
-	defer d.resume(s.ring, &s.write.op)
+	defer d.resume(&s.write.op)
 	family, err := familyOf(addr)
 	if err != nil {
 		return err

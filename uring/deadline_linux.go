@@ -11,6 +11,7 @@ import (
 // it arms a timer of the Go runtime and costs no syscall.
 type deadline struct {
 	mu      sync.Mutex
+	ring    *parked // that of the op, once a deadline was set
 	timer   *time.Timer
 	at      time.Time // zero: none
 	expired bool      // the op is aborted
@@ -30,15 +31,15 @@ func (d *deadline) set(p *parked, o *op, t time.Time) error {
 	if d.timer != nil {
 		d.timer.Stop()
 	}
-	d.at = t
+	d.ring, d.at = p, t
 	if !t.IsZero() {
 		wait := time.Until(t)
 		if wait <= 0 {
-			d.expire(p, o)
+			d.expire(o)
 			return nil
 		}
 		if d.timer == nil {
-			d.timer = time.AfterFunc(wait, func() { d.fire(p, o) })
+			d.timer = time.AfterFunc(wait, func() { d.fire(o) })
 		} else {
 			d.timer.Reset(wait)
 		}
@@ -52,20 +53,27 @@ func (d *deadline) set(p *parked, o *op, t time.Time) error {
 
 // fire is the timer's. One that was stopped or set anew too late to know finds
 // that it is not its time.
-func (d *deadline) fire(p *parked, o *op) {
+func (d *deadline) fire(o *op) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.stopped && !d.at.IsZero() && time.Until(d.at) <= 0 {
-		d.expire(p, o)
+		d.expire(o)
 	}
 }
 
-func (d *deadline) expire(p *parked, o *op) {
+func (d *deadline) expire(o *op) {
 	if d.suspended {
 		return
 	}
 	d.expired = true
-	p.abort(o, abortDeadline, os.ErrDeadlineExceeded)
+	d.ring.abort(o, abortDeadline, os.ErrDeadlineExceeded)
+}
+
+// move is for an op that goes to another ring.
+func (d *deadline) move(p *parked) {
+	d.mu.Lock()
+	d.ring = p
+	d.mu.Unlock()
 }
 
 // suspend has the deadline wait until resume: what o does meanwhile has none.
@@ -79,12 +87,12 @@ func (d *deadline) suspend(p *parked, o *op) {
 	}
 }
 
-func (d *deadline) resume(p *parked, o *op) {
+func (d *deadline) resume(o *op) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.suspended = false
 	if !d.stopped && !d.at.IsZero() && time.Until(d.at) <= 0 {
-		d.expire(p, o)
+		d.expire(o)
 	}
 }
 

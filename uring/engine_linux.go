@@ -14,8 +14,13 @@ import (
 // has its locks, in the kernel too, and connections are spread over the rings in
 // turns.
 type Engine struct {
-	rings []*parked
-	next  atomic.Uint32 // the ring of the next socket
+	rings     []*parked // replaced when they are lost; guarded by ringsMu
+	renewedAt []int64   // by the clock: when each was, the last time
+	ringsMu   heldLock
+	next      atomic.Uint32 // the ring of the next socket
+	ringsLost atomic.Uint64
+	past      Stats          // of rings that were replaced; guarded by ringsMu
+	telling   sync.WaitGroup // goroutines that call Events.RingLost
 
 	mu        sync.Mutex
 	closed    bool
@@ -64,13 +69,16 @@ func New(c Config) (*Engine, error) {
 	used := (report.Found & usedFeatures &^ c.Without).consistent()
 	e := &Engine{config: c, used: used, ended: make(chan struct{}), sockets: make(map[*Socket]struct{}), listeners: make(map[*Listener]struct{})}
 	for range rings(runtime.GOMAXPROCS(0)) {
-		if err := e.addRing(c, used); err != nil {
+		p, err := e.newParked()
+		if err != nil {
 			if len(e.rings) > 0 {
 				break // fewer rings do as well
 			}
 			return nil, explain(err)
 		}
+		e.rings = append(e.rings, p)
 	}
+	e.renewedAt = make([]int64, len(e.rings))
 	return e, nil
 }
 
@@ -83,29 +91,72 @@ func rings(procs int) int {
 	return min(2*procs, maxRings)
 }
 
-func (e *Engine) addRing(c Config, used Features) error {
+func (e *Engine) newParked() (*parked, error) {
 	newOne := newRingThatFits
 	if len(e.rings) > 0 {
 		newOne = makeRing
 	}
-	r, err := newOne(c.Entries, setupFlags(used)|setupRestricted(used))
+	r, err := newOne(e.config.Entries, setupFlags(e.used)|setupRestricted(e.used))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := r.enable(allowedParked(used)); err != nil {
+	if err := r.enable(allowedParked(e.used)); err != nil {
 		r.close()
-		return err
+		return nil, err
 	}
-	p, err := park(r, used, c.BusyPoll)
+	p, err := park(r, e.used, e.config.BusyPoll)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	e.rings = append(e.rings, p)
-	return nil
+	p.onDeath = func(lost error) {
+		e.ringsLost.Add(1)
+		e.tellLost(lost)
+	}
+	return p, nil
 }
 
-// ring picks the ring of a new socket or listener.
-func (e *Engine) ring() *parked { return e.rings[e.next.Add(1)%uint32(len(e.rings))] }
+// ring picks the ring of a new socket or listener. One that is lost is replaced here,
+// now and then; while it cannot be, the next one that is left does. When none is, the
+// one that is returned refuses all requests, and says why.
+func (e *Engine) ring() *parked {
+	e.ringsMu.Lock()
+	defer e.ringsMu.Unlock()
+	n := int(e.next.Add(1) % uint32(len(e.rings)))
+	for i := range e.rings {
+		i = (n + i) % len(e.rings)
+		if !e.rings[i].lost.Load() || e.renew(i) {
+			return e.rings[i]
+		}
+	}
+	return e.rings[n]
+}
+
+// renew replaces a ring that is lost, and reports whether it did. Its last socket or
+// listener frees it.
+func (e *Engine) renew(i int) bool {
+	if now := clock(); e.renewedAt[i] != 0 && now-e.renewedAt[i] < int64(renewEvery) || e.isClosed() {
+		return false
+	}
+	<-e.rings[i].gone
+	e.renewedAt[i] = clock()
+	p, err := e.newParked()
+	if err != nil {
+		e.tellLost(&RingLostError{Err: err})
+		return false
+	}
+	e.rings[i].stats(&e.past)
+	e.rings[i].freeIfLost()
+	e.rings[i] = p
+	return true
+}
+
+// tellLost calls Events.RingLost, on a goroutine: who finds that a ring is lost may
+// hold locks, or a loop.
+func (e *Engine) tellLost(lost error) {
+	if told := e.config.Loops.Events; told != nil && told.RingLost != nil {
+		e.telling.Go(func() { told.RingLost(lost) })
+	}
+}
 
 // usedFeatures are those that this package takes advantage of.
 var usedFeatures = func() (f Features) {
@@ -213,9 +264,12 @@ func (e *Engine) end(sockets map[*Socket]struct{}, listeners map[*Listener]struc
 		})
 	}
 	closing.Wait()
+	e.ringsMu.Lock()
 	for _, p := range e.rings {
 		p.close()
 	}
+	e.ringsMu.Unlock()
+	e.telling.Wait()
 }
 
 // Stats are the engine's counters.
@@ -223,15 +277,19 @@ type Stats struct {
 	Sockets, Listeners, InFlight                      int
 	Enters, Submitted, Completed                      uint64
 	Wakeups, Overflows, Resubmitted, Spins, SpinsLost uint64
+	RingsLost                                         uint64
 	Loops                                             []LoopStats
 }
 
 // Stats returns the counters; it takes a few locks for a moment.
 func (e *Engine) Stats() Stats {
-	var s Stats
+	e.ringsMu.Lock()
+	s := e.past
+	s.RingsLost = e.ringsLost.Load()
 	for _, p := range e.rings {
 		p.stats(&s)
 	}
+	e.ringsMu.Unlock()
 	e.mu.Lock()
 	s.Sockets, s.Listeners = len(e.sockets), len(e.listeners)
 	e.mu.Unlock()

@@ -74,7 +74,7 @@ var FeatureTable = [...]FeatureInfo{
 	{FeatureSendmsgZC, "sendmsg_zc", "6.1", "the same for vectors", "vectors are copied", true},
 	{FeatureMinTimeout, "min_timeout", "6.12", "waits that gather bigger batches", "not used: it would delay", false},
 	{FeatureNAPI, "napi", "6.9", "busy polling of the network card", "the card interrupts", true},
-	{FeatureSyncCancel, "sync_cancel", "6.0", "cancels and waits in one call", "cancel requests and their completions", false},
+	{FeatureSyncCancel, "sync_cancel", "6.0", "frees the memory of a loop whose ring failed", "such memory stays mapped", true},
 	{FeatureSendWaitAll, "send_waitall", "6.1", "one request sends a large message, and says how much if it is cancelled", "a request for each part that the socket takes", true},
 	{FeatureRestrictions, "restrictions", "5.10", "a ring does only what this library asks of it, whoever gets hold of it", "a ring does all that the kernel can", true},
 }

@@ -3,6 +3,7 @@ package uring
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"sync"
@@ -20,7 +21,8 @@ import (
 // Listener is accept.Acceptor on the parked ring.
 type Listener struct {
 	engine *Engine
-	ring   *parked
+	ring   *parked  // another when it is lost
+	moving heldLock // guards ring, for those who do not hold the turn
 	addr   net.Addr
 	unlink string // the path to remove at Close
 
@@ -156,9 +158,23 @@ func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
 		return nil, ctx.Err()
 	}
 	defer func() { <-l.turn }()
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		s, err := l.accept(ctx)
+		lost, ok := err.(*RingLostError)
+		if !ok {
+			return s, err
+		}
+		if err := l.move(lost); err != nil {
+			return nil, err
+		}
 	}
+}
+
+// accept accepts on the ring that the listener has. The turn is held.
+func (l *Listener) accept(ctx context.Context) (fd.Socket, error) {
 	p, o := l.ring, &l.op
 	o.remote = new(rawAddr)
 	defer func() { o.remote = nil }()
@@ -176,6 +192,29 @@ func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
 		return nil, named("accept", err)
 	}
 	return l.accepted(sysfd)
+}
+
+// move takes l to another ring when its own is lost: no connection waits for that.
+// The turn is held. While there is none the error is one that passes.
+func (l *Listener) move(lost *RingLostError) error {
+	p := l.engine.ring()
+	if p.lost.Load() {
+		return fmt.Errorf("%w (%w)", lost, syscall.ENOBUFS)
+	}
+	l.moving.Lock()
+	defer l.moving.Unlock()
+	if l.closed.Load() {
+		return net.ErrClosed
+	}
+	old := l.ring
+	old.ops.remove(&l.op)
+	l.ring = p
+	l.deadline.move(p)
+	old.freeIfLost()
+	if !p.addOp(&l.op) {
+		return os.NewSyscallError("io_uring", syscall.ENFILE)
+	}
+	return nil
 }
 
 func (l *Listener) accepted(sysfd int32) (fd.Socket, error) {
@@ -216,7 +255,9 @@ func (l *Listener) close() error {
 	}
 	l.endAcceptors()
 	l.deadline.stop()
+	l.moving.Lock()
 	l.ring.abort(&l.op, abortClosed, net.ErrClosed)
+	l.moving.Unlock()
 	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
 	if l.unlink != "" {
@@ -226,6 +267,7 @@ func (l *Listener) close() error {
 	defer l.use.Unlock()
 	err := l.ring.closeFD(&l.op, l.sysfd)
 	l.ring.ops.remove(&l.op)
+	l.ring.freeIfLost()
 	l.engine.mu.Lock()
 	delete(l.engine.listeners, l)
 	l.engine.mu.Unlock()
@@ -236,7 +278,11 @@ func (l *Listener) close() error {
 func (l *Listener) Addr() net.Addr { return l.addr }
 
 // SetDeadline ends accepts from t on.
-func (l *Listener) SetDeadline(t time.Time) error { return l.deadline.set(l.ring, &l.op, t) }
+func (l *Listener) SetDeadline(t time.Time) error {
+	l.moving.Lock()
+	defer l.moving.Unlock()
+	return l.deadline.set(l.ring, &l.op, t)
+}
 
 func (l *Listener) control(name string, f func(sysfd int) error) error {
 	l.use.RLock()
@@ -252,7 +298,7 @@ func (l *Listener) SyscallConn() (syscall.RawConn, error) {
 	if l.closed.Load() {
 		return nil, net.ErrClosed
 	}
-	return &rawConn{ring: l.ring, control: l.control}, nil
+	return &rawConn{control: l.control}, nil
 }
 
 // File duplicates the descriptor. As with net, the path of a unix socket is

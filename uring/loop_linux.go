@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"os"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -32,9 +31,9 @@ type loop struct {
 
 	mail     mail
 	mailLeft *request // taken, and not done yet
+	spareFD  int      // a duplicate of the ring's descriptor, to end it by when that is lost
 	wakeFD   int      // an eventfd that ends the wait in the kernel
 	wakeWord [8]byte  // what the ring reads from it
-	wakeOurs bool     // no ring reads from it
 
 	conns     connTable
 	acceptors []*acceptor // by number, from 1
@@ -66,8 +65,11 @@ type loop struct {
 	crowd          crowd
 	runnable       runnableMetric
 	stopping, over bool
-	wakeEnded      bool // the last request for a wake-up has ended
-	dead           error
+	wakeEnded      bool        // the last request for a wake-up has ended
+	ringless       atomic.Bool // dead is set; for those who choose a loop
+	dead           error       // why there is no ring to enter: it failed, or could not be replaced
+	renewAt        int64       // by the clock: when the ring may be replaced, at the earliest
+	spent          uint64      // requests in the submission queues of rings before this one
 	spinner        spinner
 
 	turnStart atomic.Int64 // when the turn began; 0 while it waits
@@ -181,21 +183,40 @@ func (l *loop) open() (err error) {
 		_ = sysClose(l.wakeFD)
 		return err
 	}
+	if err = l.equip(); err != nil {
+		_ = sysClose(l.wakeFD)
+		return err
+	}
 	l.begin, l.ended = make(chan struct{}), make(chan struct{})
+	return nil
+}
+
+// equip gives a new ring what it needs, or closes it.
+func (l *loop) equip() (err error) {
+	if l.spareFD, err = sysDup(l.ring.fd); err != nil {
+		l.ring.close()
+		return os.NewSyscallError("fcntl", err)
+	}
 	l.buffers = newBufferPool(l.ring, l.used)
 	if l.set.config.NAPI > 0 && l.used.Has(FeatureNAPI) {
 		l.registerNAPI(l.set.config.NAPI)
 	}
 	if err := l.ring.enable(allowedLoop(l.used)); err != nil {
-		l.ring.close()
-		if l.buffers != nil {
-			l.buffers.free()
-		}
-		_ = sysClose(l.wakeFD)
+		l.closeRing()
 		return err
 	}
 	l.awaitWake()
 	return nil
+}
+
+// closeRing frees a ring that nothing is in flight on.
+func (l *loop) closeRing() {
+	_ = sysClose(l.spareFD)
+	l.ring.close()
+	if l.buffers != nil {
+		l.buffers.free()
+		l.buffers = nil
+	}
 }
 
 // main runs turns until the loop is stopped. A handler may end the goroutine that
@@ -218,6 +239,9 @@ func (l *loop) main() {
 
 func (l *loop) turn() {
 	l.handleBatch() // what a handler that ended the goroutine left
+	if l.dead != nil {
+		l.replaceRing()
+	}
 	l.takeMail()
 	l.timers.fire(l)
 	l.receiveAgain()
@@ -258,9 +282,10 @@ func (l *loop) touch(c *conn) {
 	}
 }
 
-// push puts a request into the submission queue.
-func (l *loop) push(request *sqe) {
-	for l.ring.full() && l.dead == nil {
+// push puts a request into the submission queue, and reports whether it did: not
+// when the ring is dead.
+func (l *loop) push(request *sqe) bool {
+	for l.dead == nil && l.ring.full() {
 		if l.buffers != nil {
 			l.buffers.publish()
 		}
@@ -270,11 +295,12 @@ func (l *loop) push(request *sqe) {
 		}
 	}
 	if l.dead != nil {
-		return
+		return false
 	}
 	l.ring.push(request)
 	l.published++
 	l.count.InFlight++
+	return true
 }
 
 func (l *loop) pending() uint32 { return l.published - l.ring.head() }
@@ -403,6 +429,9 @@ func (l *loop) entered(errno syscall.Errno) {
 // that post nothing on success have succeeded when no failure is there.
 func (l *loop) harvest() {
 	r := l.ring
+	if r == nil {
+		return // it is dead, and was not replaced yet
+	}
 	if r.flags()&sqCQOverflow != 0 {
 		l.count.Overflows++
 	}
@@ -522,7 +551,7 @@ func (l *loop) endTurn() {
 	if start := l.turnStart.Load(); start != 0 {
 		l.count.TurnLength.Record(uint64(now - start))
 	}
-	l.count.Connections, l.count.Submitted = l.conns.live, uint64(l.published)
+	l.count.Connections, l.count.Submitted = l.conns.live, l.spent+uint64(l.published)
 	if l.buffers != nil {
 		l.count.Buffers = l.buffers.buffers
 	}
@@ -541,64 +570,4 @@ func clock() int64 { return int64(time.Since(startedAt)) + 1 }
 func (l *loop) registerNAPI(d time.Duration) {
 	arg := &napiArg{timeout: uint32(min(d.Microseconds(), 1<<31)), preferBusyPoll: 1}
 	_ = l.ring.register(registerNAPI, unsafe.Pointer(arg), 1) // it only saves time
-}
-
-// die ends a loop whose ring cannot be entered any more. Its connections fail with
-// the cause. What the kernel may still write to stays mapped, and is not used
-// again.
-func (l *loop) die(cause error) {
-	if l.dead != nil {
-		return
-	}
-	l.dead = cause
-	l.stopping = true
-	for _, s := range l.conns.slots {
-		c := s.c
-		if c == nil {
-			continue
-		}
-		c.receive.inFlight, c.send.inFlight = 0, 0
-		c.receive.err = cause
-		l.serveReads(c)
-		l.sendFailed(c, cause)
-		if c.phase == phaseOpen {
-			l.beginClose(c)
-		}
-		l.touch(c)
-	}
-	for _, a := range l.acceptors {
-		if a != nil && a.armed {
-			l.acceptDied(a)
-		}
-	}
-	graves.Lock()
-	graves.loops = append(graves.loops, l)
-	graves.Unlock()
-	l.replaceWakeFD()
-}
-
-// replaceWakeFD puts another eventfd in the place of the one that the ring may
-// still read from: one that this thread reads, without waiting.
-func (l *loop) replaceWakeFD() {
-	l.wakeOurs = sysReplaceEventfd(l.wakeFD) == nil // else some wake-ups come late
-}
-
-// graves keep the memory of rings that died: nobody can say what the kernel still
-// does with it.
-var graves struct {
-	sync.Mutex
-	loops []*loop
-}
-
-// waitForMail waits without the ring. It looks again now and then, for timers.
-func (l *loop) waitForMail() {
-	if l.prepareToWait() {
-		const milliseconds = 10
-		_ = sysPollIn(l.wakeFD, milliseconds)
-		if l.wakeOurs {
-			var count [8]byte
-			_, _ = sysRead(l.wakeFD, count[:])
-		}
-		l.mail.sleeping.Store(false)
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -52,45 +51,6 @@ func serveOn(t testing.TB, e *Engine, h fd.Handler) (l *Listener, ended <-chan e
 	c := make(chan error, 1)
 	go func() { c <- e.Serve(context.Background(), l, h) }()
 	return l, c
-}
-
-// TestDeadLoop has the kernel refuse to be entered: connections end, Serve says
-// why, wake-ups do not pile up, and the engine closes.
-func TestDeadLoop(t *testing.T) {
-	e, set := newLoops(t, 1, 0)
-	l, ended := serveOn(t, e, echoData())
-	c, err := net.Dial("tcp4", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
-	one := make([]byte, 1)
-	if _, err := c.Write(one); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.Read(one); err != nil {
-		t.Fatal(err)
-	}
-	onLoop(t, set.all[0], func(l *loop) { l.die(os.NewSyscallError("io_uring_enter", unix.EBADF)) })
-	if _, err := c.Read(one); err == nil {
-		t.Error("a connection of a dead loop goes on")
-	}
-	select {
-	case err := <-ended:
-		if err == nil {
-			t.Error("Serve on a dead loop ended without an error")
-		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("Serve on a dead loop does not end")
-	}
-	closed := make(chan struct{})
-	go func() { _ = e.Close(); close(closed) }()
-	select {
-	case <-closed:
-	case <-time.After(10 * time.Second):
-		t.Fatal("Close does not end")
-	}
 }
 
 // TestWakeAfterEnd posts to a loop that ends: the eventfd is not written to when

@@ -44,6 +44,7 @@ type acceptor struct {
 	armed, stopping bool
 	polled          bool // the kernel does not wait on this descriptor
 	polling         bool // what is armed waits for readiness
+	lost            bool // what was armed went with its ring
 }
 
 // acceptFailure is an accept that failed.
@@ -172,6 +173,8 @@ func (set *loops) forEach(s *serving, do func(f *fd.FD)) {
 	}
 }
 
+func (a *acceptor) userData() uint64 { return kindAccept | uint64(a.index)<<32 }
+
 // armAccept has the kernel accept.
 func (l *loop) armAccept(a *acceptor) {
 	if a.stopping {
@@ -183,20 +186,16 @@ func (l *loop) armAccept(a *acceptor) {
 		l.accepting++
 	}
 	a.armed, a.polling = true, a.polled
-	if l.dead != nil {
-		l.acceptDied(a)
-		return
-	}
-	data := kindAccept | uint64(a.index)<<32
-	if a.polling {
-		l.push(&sqe{opcode: opPollAdd, fd: a.listener.sysfd, opFlags: pollEvents(unix.POLLIN), userData: data})
-		return
-	}
-	request := sqe{opcode: opAccept, fd: a.listener.sysfd, opFlags: unix.SOCK_CLOEXEC, userData: data}
-	if l.used.Has(FeatureMultishotAccept) {
+	request := sqe{opcode: opAccept, fd: a.listener.sysfd, opFlags: unix.SOCK_CLOEXEC, userData: a.userData()}
+	switch {
+	case a.polling:
+		request.opcode, request.opFlags = opPollAdd, pollEvents(unix.POLLIN)
+	case l.used.Has(FeatureMultishotAccept):
 		request.ioprio = acceptMultishot
 	}
-	l.push(&request)
+	if !l.push(&request) {
+		a.armed, a.lost = false, true // armed again with the next ring
+	}
 }
 
 // stopAccept ends a's request. It is over when that has completed.
@@ -206,20 +205,10 @@ func (l *loop) stopAccept(a *acceptor) {
 	}
 	a.stopping = true
 	if a.armed {
-		l.cancel(kindAccept | uint64(a.index)<<32)
+		l.cancel(a.userData())
 		return
 	}
 	l.acceptEnded(a)
-}
-
-// acceptDied ends a's request, which a dead ring will not complete.
-func (l *loop) acceptDied(a *acceptor) {
-	a.armed = false
-	if a.stopping {
-		l.acceptEnded(a)
-		return
-	}
-	a.failed <- acceptFailure{errno: syscall.ENXIO}
 }
 
 func (l *loop) acceptEnded(a *acceptor) {

@@ -47,7 +47,17 @@ type loops struct {
 // pick picks the loop of a new connection: they take turns. Handing connections
 // over spreads them evenly; SO_REUSEPORT, the other way, goes by a hash, and gives
 // some loops twice the connections of others where there are few and they stay.
-func (s *loops) pick() *loop { return s.all[s.next.Add(1)%uint32(len(s.all))] }
+//
+// One that has no ring for now is passed over, if there is another.
+func (s *loops) pick() *loop {
+	n := s.next.Add(1)
+	for i := range uint32(len(s.all)) {
+		if l := s.all[(n+i)%uint32(len(s.all))]; !l.ringless.Load() {
+			return l
+		}
+	}
+	return s.all[n%uint32(len(s.all))]
+}
 
 // startLoops returns the loops, which start with the first use.
 func (e *Engine) startLoops() (*loops, error) {
@@ -198,11 +208,11 @@ func (l *loop) close() {
 		l.waitInKernel()
 		l.harvest()
 	}
-	if l.dead == nil {
-		l.ring.close()
-		if l.buffers != nil {
-			l.buffers.free()
-		}
+	switch {
+	case l.dead == nil:
+		l.closeRing()
+	case l.ring != nil:
+		l.freeRing(cancelAll(l.spareFD, l.used))
 	}
 	l.mail.ended.Store(true)
 	for l.mail.wakers.Load() > 0 { // none begins any more

@@ -129,6 +129,26 @@ func (t *opTable) remove(o *op) {
 	t.free = append(t.free, freeSlot{o.slot, o.gen.Add(1)})
 }
 
+// empty reports that no slot is taken.
+func (t *opTable) empty() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return int(t.used) == len(t.free)
+}
+
+// all yields every op that has a slot.
+func (t *opTable) all(yield func(*op) bool) {
+	t.mu.Lock()
+	used := t.used
+	t.mu.Unlock()
+	for slot := range used {
+		o := t.chunks[slot>>chunkBits].Load()[slot&(1<<chunkBits-1)].Load()
+		if o != nil && !yield(o) {
+			return
+		}
+	}
+}
+
 // lookup returns the op that a CQE is for, or nil.
 func (t *opTable) lookup(data uint64) *op {
 	slot := uint32(data>>32) & slotMask

@@ -33,27 +33,32 @@ type parked struct {
 	spare     [][]quietOp
 	alone     int   // batches of a single request, in a row
 	dead      error // the ring is of no more use
+	onDeath   func(error)
 
 	harvestMu sync.Mutex // completion: the CQ
 	completed uint64     // requests that ended
 	missed    []uint64   // user_data of cancels that found nothing
 	retrying  bool       // cancelAgain runs
+	buried    bool       // it died: nobody takes completions any more but bury
 	retries   sync.WaitGroup
 
 	overflows, resubmitted, enters, wakeups, spins, spinsLost atomic.Uint64
 
 	spinning atomic.Bool
 	crowd    crowd
+	lost     atomic.Bool // dead is set: for those who choose a ring
 
 	ops opTable
 
 	watch      *ringWatch // wakes the reaper
 	reaperDone chan struct{}
+	gone       chan struct{} // closed when a ring that died is buried
+	closing    sync.Once
 }
 
 // park starts the reaper of r.
 func park(r *ring, used Features, busyPoll time.Duration) (*parked, error) {
-	p := &parked{ring: r, used: used, busyPoll: busyPoll, reaperDone: make(chan struct{})}
+	p := &parked{ring: r, used: used, busyPoll: busyPoll, reaperDone: make(chan struct{}), gone: make(chan struct{})}
 	var err error
 	if p.watch, err = watchRing(r.fd); err != nil {
 		r.close()
@@ -63,16 +68,26 @@ func park(r *ring, used Features, busyPoll time.Duration) (*parked, error) {
 	return p, nil
 }
 
-// close ends the reaper and frees the ring. No op is in flight, and calls that
+// close ends the reaper and frees the ring, once. No op is in flight, and calls that
 // come later are refused.
 func (p *parked) close() {
-	p.watch.close() // ends the reaper
-	<-p.reaperDone
-	p.retries.Wait()
-	p.mu.Lock()
-	p.dead = net.ErrClosed
-	p.mu.Unlock()
-	p.ring.close()
+	if p.lost.Load() {
+		<-p.gone
+	}
+	p.closing.Do(func() {
+		p.watch.stop() // ends the reaper
+		<-p.reaperDone
+		p.retries.Wait()
+		p.mu.Lock()
+		if isForeign(p.dead) {
+			p.ring.disown()
+		}
+		if p.dead == nil {
+			p.dead = net.ErrClosed
+		}
+		p.mu.Unlock()
+		p.ring.close()
+	})
 }
 
 func (p *parked) addOp(o *op) bool {
@@ -189,8 +204,7 @@ func (p *parked) enterUpTo(target uint32) {
 		if left <= 0 {
 			return
 		}
-		p.enters.Add(1)
-		switch errno := p.ring.enter(min(uint32(left), maxPerEnter), 0, 0); errno {
+		switch errno := p.enter(min(uint32(left), maxPerEnter), 0); errno {
 		case 0, syscall.EINTR:
 		case syscall.EAGAIN, syscall.EBUSY:
 			p.harvestMu.Lock()
@@ -203,27 +217,12 @@ func (p *parked) enterUpTo(target uint32) {
 	}
 }
 
-// die marks a ring that cannot be entered any more: requests are refused from
-// here on, and those that the kernel never took end as if cancelled, so that
-// their waiters submit them again and meet the cause.
-func (p *parked) die(cause error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.dead != nil {
-		return
-	}
-	p.dead = cause
-	for request := range p.ring.queued {
-		if request.userData&kindMask != kindOp {
-			continue
-		}
-		if o := p.ops.lookup(request.userData); o != nil && o.finish(-int32(syscall.ECANCELED)) {
-			o.wake <- struct{}{}
-		}
-	}
+func (p *parked) enter(n, flags uint32) syscall.Errno {
+	p.enters.Add(1)
+	return p.ring.enter(n, 0, flags)
 }
 
-// reap waits for completions in the netpoller until Close.
+// reap waits for completions in the netpoller until Close, or until the ring is lost.
 func (p *parked) reap() {
 	defer close(p.reaperDone)
 	p.watch.each(func() {
@@ -237,7 +236,8 @@ func (p *parked) reap() {
 const harvestBatch = 128
 
 // harvest takes every CQE that is there, then wakes those who wait for them:
-// drain first, act after. It is called with harvestMu and lets go of it.
+// drain first, act after. It is called with harvestMu and lets go of it. On a ring
+// that is buried it does nothing.
 //
 // The ops of quiet have been submitted by the caller, and their failures posted
 // before that returned. So those that are still waiting when no CQE is left
@@ -245,6 +245,10 @@ const harvestBatch = 128
 func (p *parked) harvest(quiet []quietOp) {
 	var wake [harvestBatch]*op
 	for {
+		if p.buried {
+			p.harvestMu.Unlock()
+			return
+		}
 		sleepers, more := p.drain(&wake)
 		if !more {
 			sleepers, quiet = p.finishQuiet(quiet, &wake, sleepers)
@@ -327,8 +331,11 @@ func (p *parked) flushOverflow() {
 // getEvents enters only for completions: those that overflowed, and those that
 // the kernel holds back until this thread enters. It does not wait.
 func (p *parked) getEvents() {
-	p.enters.Add(1)
-	_ = p.ring.enter(0, 0, enterGetEvents)
+	switch errno := p.enter(0, enterGetEvents); errno {
+	case 0, syscall.EINTR, syscall.EAGAIN, syscall.EBUSY:
+	default:
+		p.die(os.NewSyscallError("io_uring_enter", errno)) // EBADR: a completion is lost
+	}
 }
 
 // finish records a CQE and reports whether the waiter sleeps.
@@ -369,7 +376,7 @@ func (p *parked) run(o *op, spin bool) (int32, error) {
 				return 0, err
 			}
 		default:
-			return 0, errno
+			return 0, p.causeOf(errno)
 		}
 	}
 }

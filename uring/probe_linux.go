@@ -199,7 +199,7 @@ func (r *ring) await(n uint32) (cqe, error) {
 		if wait <= 0 {
 			return cqe{}, errNoCQE
 		}
-		if err := sysPollIn(r.fd, int(wait.Milliseconds())+1); err != nil && err != syscall.EINTR {
+		if _, err := sysPollIn(r.fd, int(wait.Milliseconds())+1); err != nil && err != syscall.EINTR {
 			return cqe{}, err
 		}
 	}

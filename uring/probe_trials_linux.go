@@ -198,15 +198,6 @@ func (p *prober) napi() error {
 
 // syncCancel cancels something that is not there: ENOENT says that it could.
 func (p *prober) syncCancel() error {
-	type syncCancelArg struct {
-		addr    uint64
-		fd      int32
-		flags   uint32
-		timeout [2]int64
-		opcode  uint8
-		_       [7]uint8
-		_       [3]uint64
-	}
 	arg := &syncCancelArg{addr: 1, fd: -1, timeout: [2]int64{-1, -1}}
 	if errno := p.ring.register(registerSyncCancel, unsafe.Pointer(arg), 1); errno != 0 && errno != syscall.ENOENT {
 		return errno

@@ -21,7 +21,7 @@ type allowed struct {
 func allowedParked(f Features) allowed {
 	a := allowed{
 		ops:       []uint8{opRecv, opSend, opSendmsg, opConnect, opAccept, opClose, opPollAdd, opAsyncCancel},
-		registers: []uint8{registerEnableRings},
+		registers: registersAllowed(f),
 	}
 	if f.Has(FeatureSkipSuccess) {
 		a.flags |= sqeSkipSuccess
@@ -34,7 +34,7 @@ func allowedParked(f Features) allowed {
 func allowedLoop(f Features) allowed {
 	a := allowed{
 		ops:       []uint8{opRecv, opSend, opSendmsg, opAccept, opClose, opPollAdd, opAsyncCancel, opRead},
-		registers: []uint8{registerEnableRings},
+		registers: registersAllowed(f),
 	}
 	for _, zeroCopy := range []struct {
 		feature Features
@@ -51,6 +51,15 @@ func allowedLoop(f Features) allowed {
 		a.flags |= sqeBufferSelect
 	}
 	return a
+}
+
+// registersAllowed are the calls of io_uring_register that a ring in use needs: for its
+// burial, see cancelAll.
+func registersAllowed(f Features) []uint8 {
+	if f.Has(FeatureSyncCancel) {
+		return []uint8{registerEnableRings, registerSyncCancel}
+	}
+	return []uint8{registerEnableRings}
 }
 
 // setupRestricted are the flags for a ring that enable will restrict.

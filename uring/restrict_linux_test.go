@@ -131,7 +131,6 @@ func TestRestrictedRegisters(t *testing.T) {
 		codes   []uint32
 	}{
 		{FeatureBufferRing, []uint32{registerPbufRing, unregisterPbufRing}},
-		{FeatureSyncCancel, []uint32{registerSyncCancel}},
 		{FeatureNAPI, []uint32{registerNAPI, unregisterNAPI}},
 	} {
 		if found.Has(later.feature) {

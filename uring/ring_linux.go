@@ -139,11 +139,19 @@ func (r *ring) register(opcode uint32, arg unsafe.Pointer, n uint32) syscall.Err
 	return sysRegister(r.fd, opcode, arg, n)
 }
 
+// mapped returns the memory that is shared with the kernel.
+func (r *ring) mapped() [][]byte { return r.memory }
+
+// disown has close leave the descriptor alone: it is somebody else's by now.
+func (r *ring) disown() { r.fd = -1 }
+
 // close unmaps the ring and closes its descriptor. No request may be in flight.
 func (r *ring) close() {
 	for _, mem := range r.memory {
 		sysUnmapRing(mem)
 	}
 	r.memory = nil
-	_ = sysClose(r.fd)
+	if r.fd >= 0 {
+		_ = sysClose(r.fd)
+	}
 }

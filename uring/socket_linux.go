@@ -99,7 +99,7 @@ func (s *Socket) Read(p []byte) (int, error) {
 	if s.closed.Load() {
 		return 0, net.ErrClosed
 	}
-	return 0, io.EOF
+	return 0, s.ring.causeOf(io.EOF)
 }
 
 // receiveAlone receives what is there without the ring. The read lock is held.
@@ -211,7 +211,7 @@ func (p *parked) send(o *op, size int, wait bool) (int32, error) {
 	case o.res == 0, o.res == -int32(syscall.EAGAIN), o.res == -int32(syscall.EINTR), o.res == -int32(syscall.ECANCELED):
 		return 0, errWouldWait
 	}
-	return 0, syscall.Errno(-o.res)
+	return 0, p.causeOf(syscall.Errno(-o.res))
 }
 
 // abortAll marks s closed and ends its calls in flight: mark, shut down,
@@ -259,9 +259,15 @@ func (s *Socket) Close() error {
 	} else {
 		err = s.ring.closeFD(&s.write.op, sysfd)
 	}
+	s.removeOps()
+	return err
+}
+
+// removeOps gives the slots back. Nothing is in flight.
+func (s *Socket) removeOps() {
 	s.ring.ops.remove(&s.read.op)
 	s.ring.ops.remove(&s.write.op)
-	return err
+	s.ring.freeIfLost()
 }
 
 // lingers reports whether closing waits (SO_LINGER). Through the ring it would
@@ -328,8 +334,7 @@ func (s *Socket) detach() (int32, error) {
 	}
 	sysfd := s.sysfd
 	s.sysfd = noFD
-	s.ring.ops.remove(&s.read.op)
-	s.ring.ops.remove(&s.write.op)
+	s.removeOps()
 	s.engine.forget(s)
 	return sysfd, nil
 }

@@ -119,7 +119,7 @@ func TestAllowedIsWhatIsUsed(t *testing.T) {
 		if flags != list.flags {
 			t.Errorf("the %s ring uses the flags %#x of requests and allows %#x", kind.name, flags, list.flags)
 		}
-		if want := []uint8{registerEnableRings}; !slices.Equal(list.registers, want) {
+		if want := []uint8{registerEnableRings, registerSyncCancel}; !slices.Equal(list.registers, want) {
 			t.Errorf("the %s ring allows the register opcodes %v, want %v: the rest comes before", kind.name, list.registers, want)
 		}
 	}

@@ -39,6 +39,9 @@ type LoopStats struct {
 	// Copied is how many bytes had to be copied, because no handler was ready for
 	// them when they came.
 	Copied uint64
+	// RingsLost is how many rings of the loop failed, and all its connections with
+	// each.
+	RingsLost uint64
 	// Accepted is how many connections the loop has accepted, Sends how many send
 	// requests it made, and SentQuietly how many of those succeeded without a
 	// completion of their own.
@@ -69,6 +72,7 @@ func (s LoopStats) Sub(earlier LoopStats) LoopStats {
 		Panics:      since(s.Panics, earlier.Panics),
 		Offloads:    since(s.Offloads, earlier.Offloads),
 		Copied:      since(s.Copied, earlier.Copied),
+		RingsLost:   since(s.RingsLost, earlier.RingsLost),
 		Accepted:    since(s.Accepted, earlier.Accepted),
 		Sends:       since(s.Sends, earlier.Sends),
 		SentQuietly: since(s.SentQuietly, earlier.SentQuietly),

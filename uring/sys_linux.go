@@ -127,10 +127,9 @@ func sysGetLinger(fd int) (*unix.Linger, error) {
 // sysEventfd makes an eventfd(2).
 func sysEventfd() (int, error) { return unix.Eventfd(0, unix.EFD_CLOEXEC) }
 
-// sysReplaceEventfd puts another eventfd, signalled and non-blocking, in the place of
-// fd.
+// sysReplaceEventfd puts a new eventfd in the place of fd.
 func sysReplaceEventfd(fd int) error {
-	other, err := unix.Eventfd(1, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	other, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
 		return err
 	}
@@ -143,9 +142,26 @@ func sysRead(fd int, p []byte) (int, error) { return unix.Read(fd, p) }
 func sysWrite(fd int, p []byte) (int, error) { return unix.Write(fd, p) }
 
 // sysPollIn waits until fd is readable, for so many milliseconds at most.
-func sysPollIn(fd, milliseconds int) error {
-	_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, milliseconds)
-	return err
+func sysPollIn(fd, milliseconds int) (readable bool, err error) {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, milliseconds)
+	return n > 0, err
+}
+
+// sysDup duplicates a descriptor.
+func sysDup(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) }
+
+// sysBlank puts zeros in the place of a mapping, which the kernel may then give up.
+// Reference: mmap(2), MAP_FIXED.
+func sysBlank(mem []byte) {
+	_, _ = unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem)),
+		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_FIXED)
+}
+
+// sysDisconnect drops what a connection has to send, and resets it. Reference:
+// connect(2), AF_UNSPEC.
+func sysDisconnect(fd int) {
+	none := unix.RawSockaddr{Family: unix.AF_UNSPEC}
+	_, _, _ = syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none))
 }
 
 // ringWatch tells of completions: a duplicate of a ring's descriptor in Go's own
@@ -169,18 +185,26 @@ func watchRing(fd int) (*ringWatch, error) {
 		err = w.file.SetReadDeadline(time.Time{}) // fails where the netpoller did not take the descriptor
 	}
 	if err != nil {
-		w.close()
+		_ = w.file.Close()
 		return nil, err
 	}
 	return w, nil
 }
 
-// each calls f whenever completions have come, until close.
+// each calls f whenever completions have come, until stop. Then it closes the
+// duplicate.
 func (w *ringWatch) each(f func()) {
 	_ = w.conn.Read(func(uintptr) bool {
 		f()
-		return false // until the file is closed
+		return false // until stop
 	})
+	_ = w.file.Close()
 }
 
-func (w *ringWatch) close() { _ = w.file.Close() }
+// control gives f the duplicate, before stop.
+func (w *ringWatch) control(f func(fd int)) {
+	_ = w.conn.Control(func(fd uintptr) { f(int(fd)) })
+}
+
+// stop may be called again.
+func (w *ringWatch) stop() { _ = w.file.SetReadDeadline(time.Unix(1, 0)) }

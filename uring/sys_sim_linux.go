@@ -23,7 +23,7 @@ func ResetForSim() {
 	probeCached = nil
 	startedAt = time.Now()
 	requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
-	graves.loops = nil
+	grave.memory = nil
 }
 
 // heldLock is a lock that is held while the kernel is waited for. Unlike a
@@ -148,16 +148,28 @@ func sysWrite(fd int, p []byte) (int, error) {
 	return n, asError(errno)
 }
 
-func sysPollIn(fd, milliseconds int) error {
-	kernel().PollIn(fd, milliseconds)
-	return nil
-}
+func sysPollIn(fd, milliseconds int) (bool, error) { return kernel().PollIn(fd, milliseconds), nil }
+
+func sysDup(fd int) (int, error) { return kernel().Dup(fd), nil }
+
+func sysBlank(mem []byte) { clear(mem) }
+
+func sysDisconnect(fd int) { kernel().Disconnect(fd) }
 
 // ringWatch tells of completions.
-type ringWatch struct{ fd int }
+type ringWatch struct {
+	fd   int
+	stop func()
+}
 
-func watchRing(fd int) (*ringWatch, error) { return &ringWatch{fd}, nil }
+func watchRing(fd int) (*ringWatch, error) {
+	dup := kernel().Dup(fd)
+	return &ringWatch{dup, sync.OnceFunc(func() { kernel().Unwatch(dup) })}, nil
+}
 
-func (w *ringWatch) each(f func()) { kernel().Watch(w.fd, f) }
+func (w *ringWatch) each(f func()) {
+	kernel().Watch(w.fd, f)
+	_ = sysClose(w.fd)
+}
 
-func (w *ringWatch) close() { kernel().Unwatch(w.fd) }
+func (w *ringWatch) control(f func(fd int)) { f(w.fd) }

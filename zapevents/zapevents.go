@@ -5,7 +5,8 @@
 // Each entry carries the name of its event in the field "event". Debug:
 // create_fd, close_fd, try_read, read_fd, try_write, written_fd, connect and
 // accept. Info: close_fd_reason and close_fd_unknown_reason, one of them per
-// connection. Warn: close_fd_error, and held_loop, which Octez does not have.
+// connection. Warn: close_fd_error, and held_loop and ring_lost, which Octez does not
+// have.
 // Byte counts are 64 bits wide.
 package zapevents
 
@@ -40,6 +41,7 @@ func New(l *zap.Logger) *fd.Events {
 		Connect:    e.connect,
 		Accept:     e.accept,
 		Held:       e.held,
+		RingLost:   e.ringLost,
 	}
 }
 
@@ -163,6 +165,12 @@ func (e events) held(h fd.Held) {
 	}
 	e.log.Warn(cnx(h.ID)+"handler has held its loop for "+h.For.String(), event("held_loop"), connection(h.ID),
 		zap.Duration("duration", h.For), zap.ByteString("stack", h.Stack))
+}
+
+func (e events) ringLost(err error) {
+	if e.on(zap.WarnLevel) {
+		e.log.Warn("a ring is lost: "+err.Error(), event("ring_lost"), zap.Error(err))
+	}
 }
 
 func event(name string) zap.Field { return zap.String("event", name) }

@@ -78,6 +78,9 @@ func TestEntries(t *testing.T) {
 			"p2p.fd", zap.WarnLevel, "cnx:7:handler has held its loop for 120ms",
 			map[string]any{"event": "held_loop", "connection_id": uint64(7), "duration": 120 * time.Millisecond,
 				"stack": "goroutine 9 [running]:\nmain.slow()"}}}},
+		{"ring lost", func(e *fd.Events) { e.RingLost(io.ErrUnexpectedEOF) }, []entry{{
+			"p2p.fd", zap.WarnLevel, "a ring is lost: unexpected EOF",
+			map[string]any{"event": "ring_lost", "error": "unexpected EOF"}}}},
 		{"closed by us, no reason given", end(fd.Error{Reason: fd.ClosedLocally}, nil, "", ""), []entry{closed, {
 			"p2p.fd", zap.InfoLevel, "disconnected from <Undefined_point>#<Undefined_peer_id>: unknown reason",
 			map[string]any{"event": "close_fd_unknown_reason", "connection_id": uint64(7)}}}},

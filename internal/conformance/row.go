@@ -41,7 +41,7 @@ func Rows() []Row {
 		rows = append(rows, ring("io_uring-as-"+kernel, true, newerThan(kernel)))
 	}
 	for _, f := range uring.FeatureTable {
-		if f.Used {
+		if f.Used && f.Bit != uring.FeatureSyncCancel { // which is for rings that fail
 			rows = append(rows, ring("io_uring-without-"+f.Name, true, f.Bit))
 		}
 	}

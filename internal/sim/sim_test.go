@@ -30,7 +30,7 @@ var (
 	replay   = flag.Uint64("seed", 0, "replay this seed alone, and print what happens")
 	broken   = flag.String("mutant", "", "break this rule")
 	hashed   = flag.Bool("hashes", false, "print the hash of each trace")
-	deaths   = flag.Bool("deaths", false, "have rings die, too")
+	deaths   = flag.Bool("deaths", true, "have rings die, too")
 	child    = flag.Bool("child", false, "run the seeds in this process")
 )
 
@@ -109,7 +109,7 @@ func alignScheduler() {
 func fail(seed uint64) {
 	_, _ = events.WriteTo(os.Stdout)
 	if mutant == "" {
-		fmt.Printf("replay it with: GOMAXPROCS=1 go test -tags sim ./internal/sim -run '^TestSeeds$' -seed=%d%s\n", seed, map[bool]string{true: " -deaths"}[*deaths])
+		fmt.Printf("replay it with: GOMAXPROCS=1 go test -tags sim ./internal/sim -run '^TestSeeds$' -seed=%d%s\n", seed, map[bool]string{false: " -deaths=false"}[*deaths])
 	}
 	os.Exit(3)
 }

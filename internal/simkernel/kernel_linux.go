@@ -198,6 +198,8 @@ const (
 	kindSocket fileKind = "socket"
 	kindListen fileKind = "listener"
 	kindEvent  fileKind = "eventfd"
+	// kindStranger stands where a ring's descriptor was that somebody has closed.
+	kindStranger fileKind = "file of somebody else's"
 )
 
 func (k *Kernel) newFile(kind fileKind) *file {
@@ -240,13 +242,9 @@ func (k *Kernel) close(fd int, who string) syscall.Errno {
 	}
 	switch f.kind {
 	case kindRing:
-		f.ring.closed = true
-		for _, o := range k.pending {
-			if o.ring == f.ring && !k.probing && f.ring.dead == 0 {
-				k.violate("a ring is closed while opcode %d is in flight", o.s.opcode)
-			}
-		}
-		k.dropOps(func(o *op) bool { return o.ring == f.ring })
+		k.dropRing(f)
+	case kindStranger:
+		k.violate("%s closes descriptor %d, which belongs to somebody else by now", who, fd)
 	case kindListen:
 		delete(k.listeners, string(f.local))
 		for _, e := range f.queue {
@@ -258,6 +256,30 @@ func (k *Kernel) close(fd int, who string) syscall.Errno {
 		}
 	}
 	return 0
+}
+
+// dropRing is for one descriptor of a ring less; the last frees it.
+func (k *Kernel) dropRing(f *file) {
+	r := f.ring
+	if r.files--; r.files > 0 {
+		return
+	}
+	r.closed = true
+	for _, o := range k.pending {
+		if o.ring == r && !k.probing && r.dead == 0 {
+			k.violate("a ring is closed while opcode %d is in flight", o.s.opcode)
+		}
+	}
+	var closing []*op // are carried out
+	for _, o := range k.pending {
+		if o.ring == r && o.s.opcode == opClose && !o.ended {
+			closing = append(closing, o)
+		}
+	}
+	k.dropOps(func(o *op) bool { return o.ring == r })
+	for _, o := range closing {
+		k.closeBy(o)
+	}
 }
 
 func (k *Kernel) dropOps(gone func(o *op) bool) {
@@ -281,18 +303,18 @@ func (k *Kernel) Close(fd int) syscall.Errno {
 	return k.close(fd, "close(2)")
 }
 
-// Left describes what is still open or in flight; rings that died excepted.
+// Left describes what is still open or in flight.
 func (k *Kernel) Left() (left []string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for fd, f := range k.files {
-		if f.kind == kindRing && f.ring.dead != 0 {
+		if f.kind == kindStranger {
 			continue
 		}
 		left = append(left, fmt.Sprintf("descriptor %d, a %s", fd, f.kind))
 	}
 	for _, o := range k.pending {
-		if o.ring.dead == 0 {
+		if !o.ring.closed {
 			left = append(left, fmt.Sprintf("a request with opcode %d on descriptor %d", o.s.opcode, o.s.fd))
 		}
 	}

@@ -25,6 +25,7 @@ type ring struct {
 	dice     *Dice
 	dead     syscall.Errno
 	closed   bool
+	files    int // descriptors that it has
 	waiting  bool
 	poked    bool // whoever waits gets EINTR
 	entering int  // threads in enter
@@ -126,7 +127,7 @@ func (k *Kernel) Setup(entries uint32, p *Params) (int, syscall.Errno) {
 	r.wake, r.watch, r.unwatch = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
 	*r.word(wordSQMask), *r.word(wordSQEntries) = r.sq-1, r.sq
 	*r.word(wordCQMask), *r.word(wordCQEntries) = r.cq-1, r.cq
-	r.f = k.newFile(kindRing)
+	r.f, r.files = k.newFile(kindRing), 1
 	r.f.ring = r
 	r.disabled = disabled
 	k.rings = append(k.rings, r)
@@ -227,15 +228,23 @@ func (k *Kernel) Enter(fd int, submit, minComplete, flags uint32, timeout int64)
 		return syscall.EBADF
 	}
 	r := f.ring
+	if r == nil {
+		return syscall.EOPNOTSUPP // it was a ring's
+	}
 	r.entering++
 	defer func() { r.entering-- }()
 	w := &k.Weights
 	if r.disabled {
 		return syscall.EBADFD
 	}
+	if r.dead != 0 && f != r.f && submit+minComplete == 0 { // by a duplicate: what has completed is not lost
+		r.runWork(20)
+		r.flushOverflow()
+		return 0
+	}
 	if !k.probing {
 		if r.dead == 0 && r.dice.N(100000) < w.Die {
-			r.die(dieErrnos[r.dice.N(len(dieErrnos))])
+			r.die(f, dieErrnos[r.dice.N(len(dieErrnos))])
 		}
 		if r.dead != 0 {
 			return r.dead
@@ -331,10 +340,14 @@ func (k *Kernel) wait(r *ring, minComplete uint32, timeout int64) syscall.Errno 
 }
 
 // die is the end of a ring that lost a completion, or is being torn down.
-func (r *ring) die(errno syscall.Errno) {
+func (r *ring) die(f *file, errno syscall.Errno) {
 	r.k.note("ring dies", int64(errno))
 	r.k.played("ring dies")
 	r.dead = errno
+	if errno == syscall.EOPNOTSUPP { // somebody has closed the descriptor, and opened something else
+		r.k.files[f.fd] = &file{k: r.k, fd: f.fd, kind: kindStranger}
+		r.k.dropRing(f)
+	}
 	signal(r.wake)
 }
 
@@ -405,7 +418,7 @@ func (k *Kernel) Register(fd int, opcode uint32, arg unsafe.Pointer, n uint32) s
 		return 0
 	case registerSyncCancel:
 		if k.features.SyncCancel {
-			return syscall.ENOENT
+			return r.cancelAll()
 		}
 	case registerNAPI, unregisterNAPI:
 		if k.features.NAPI {
@@ -413,6 +426,25 @@ func (k *Kernel) Register(fd int, opcode uint32, arg unsafe.Pointer, n uint32) s
 		}
 	}
 	return syscall.EINVAL
+}
+
+// cancelAll is IORING_REGISTER_SYNC_CANCEL, of all. Nothing touches memory after, but
+// what is sent without a copy.
+func (r *ring) cancelAll() syscall.Errno {
+	var all []*op
+	for _, o := range r.k.pending {
+		if o.ring == r && !o.ended && !o.notifying && o.s.opcode != opClose {
+			all = append(all, o)
+		}
+	}
+	if len(all) == 0 {
+		return syscall.ENOENT
+	}
+	for _, o := range all {
+		o.cancelled = true
+		o.perform()
+	}
+	return 0
 }
 
 func (k *Kernel) probeOps(arg unsafe.Pointer) {

@@ -241,7 +241,7 @@ func (k *Kernel) Eventfd() int {
 	return k.newFile(kindEvent).fd
 }
 
-// ReplaceEventfd puts another eventfd, signalled, in the place of fd.
+// ReplaceEventfd puts a new eventfd in the place of fd.
 func (k *Kernel) ReplaceEventfd(fd int) syscall.Errno {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -249,10 +249,32 @@ func (k *Kernel) ReplaceEventfd(fd int) syscall.Errno {
 	if f == nil {
 		return syscall.EBADF
 	}
-	other := *f // the requests in flight keep the old one
-	other.count, other.wake = 1, make(chan struct{}, 1)
-	k.files[fd] = &other
+	if f.kind == kindRing {
+		k.dropRing(f)
+	}
+	// The requests in flight keep the old one.
+	k.files[fd] = &file{k: k, fd: fd, kind: kindEvent, dice: f.dice, wake: make(chan struct{}, 1)}
 	return 0
+}
+
+// Dup is F_DUPFD of a ring.
+func (k *Kernel) Dup(fd int) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f := k.find(fd, "fcntl(2)")
+	dup := k.newFile(kindRing)
+	dup.ring = f.ring
+	f.ring.files++
+	return dup.fd
+}
+
+// Disconnect is connect(2) to AF_UNSPEC.
+func (k *Kernel) Disconnect(fd int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if f := k.find(fd, "connect(2)"); f != nil && f.end != nil && f.end.peer != nil {
+		f.end.peer.resetBy()
+	}
 }
 
 // Read is read(2) of an eventfd, without waiting.
@@ -298,22 +320,22 @@ func signal(c chan struct{}) {
 }
 
 // PollIn is poll(2) of one descriptor for POLLIN.
-func (k *Kernel) PollIn(fd, milliseconds int) {
+func (k *Kernel) PollIn(fd, milliseconds int) bool {
 	k.mu.Lock()
 	f := k.find(fd, "poll(2)")
 	if f == nil {
 		k.mu.Unlock()
-		return
+		return false
 	}
 	if f.kind == kindRing {
 		k.completeAll(f.ring)
 		if f.ring.ready() > 0 {
 			k.mu.Unlock()
-			return
+			return true
 		}
 	} else if f.count > 0 {
 		k.mu.Unlock()
-		return
+		return true
 	}
 	k.mu.Unlock()
 	t := time.NewTimer(time.Duration(milliseconds) * time.Millisecond)
@@ -321,7 +343,9 @@ func (k *Kernel) PollIn(fd, milliseconds int) {
 	select {
 	case <-f.wake:
 	case <-t.C:
+		return false
 	}
+	return true
 }
 
 // Option is setsockopt(2), and getsockopt(2), of which nothing depends.
