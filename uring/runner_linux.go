@@ -129,6 +129,7 @@ func (co *coroutine) serve() {
 func (co *coroutine) ask(kind requestKind) *request {
 	q := &co.req
 	q.kind, q.n, q.err, q.refused = kind, 0, nil, nil
+	q.buf, q.bufs = nil, nil // of one that was refused
 	return q
 }
 

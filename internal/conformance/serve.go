@@ -132,6 +132,7 @@ func wantAll(t testing.TB, c net.Conn, want string) {
 var serveCases = []Case{
 	{Name: "ServeEcho", Core: true, Run: serveEcho},
 	{Name: "ServeEndBehindData", Core: true, Run: serveEndBehindData},
+	{Name: "ServeRefusedWritev", Core: true, Run: serveRefusedWritev},
 	{Name: "ServeWriteThenClose", Core: true, Run: func(t *testing.T, e *Env) {
 		message := pattern(300 << 10)
 		handlers := []style{
@@ -719,4 +720,44 @@ func serveEndBehindData(t *testing.T, e *Env) {
 	turns()
 	close(goOn)
 	wantReport(t, reports)
+}
+
+// serveRefusedWritev: what a Writev to a connection of another loop has left behind,
+// when it was refused, is not sent by the handler's next Write.
+func serveRefusedWritev(t *testing.T, e *Env) {
+	e = e.With(t, func(o *ringfd.Options) { o.Loops.Count = 2 })
+	message := pattern(beyondBuffers)
+	reports := make(chan error, 1)
+	var first atomic.Pointer[fd.FD]
+	begun := make(chan struct{}, 1)
+	l, _ := e.serveWith(t, fd.Handler{Blocking: func(f *fd.FD) {
+		if first.CompareAndSwap(nil, f) {
+			begun <- struct{}{}
+			_ = f.WaitRead() // until the test ends
+			return
+		}
+		other := first.Load()
+		if err := other.SetWriteDeadline(past); err != nil {
+			reports <- err
+			return
+		}
+		n, err := other.Writev([][]byte{make([]byte, 50<<10), make([]byte, 50<<10)})
+		if n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			reports <- fmt.Errorf("Writev = %d, %v; want an expired deadline", n, err)
+			return
+		}
+		_, err = f.Write(message)
+		reports <- err
+	}})
+	_ = e.peerOf(t, l)
+	await(t, begun, "the first handler")
+	c := e.peerOf(t, l)
+	got := make([]byte, len(message))
+	if n, err := io.ReadFull(c, got); err != nil {
+		t.Errorf("%d bytes: %v", n, err)
+	}
+	wantReport(t, reports)
+	if !bytes.Equal(got, message) {
+		t.Error("other bytes than those of the Write have come")
+	}
 }
