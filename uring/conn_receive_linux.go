@@ -52,8 +52,9 @@ const (
 	// calmAfter is how many receives of less than calmSize end that.
 	calmAfter, calmSize = 4, 4 << 10
 	// turnShare is how much one connection may receive by recv(2) in a turn, and
-	// send by send(2).
-	turnShare = 128 << 10
+	// sendShare how much it may send by send(2): more, so that what was received is
+	// answered in the same turn.
+	turnShare, sendShare = 256 << 10, 512 << 10
 	// scratchSize is how much is received at once for those who do not say where
 	// to.
 	scratchSize = 256 << 10

@@ -449,7 +449,7 @@ func (l *loop) queue(c *conn, data []byte, ch *chunk, asker *request) {
 // share of the turn. What the kernel does not take is left.
 func (c *conn) sendNow(p []byte) (int, error) {
 	s := &c.send
-	if s.first != nil || s.share.add(c.loop, 0) >= turnShare || c.zeroCopies(len(p)) {
+	if s.first != nil || s.share.add(c.loop, 0) >= sendShare || c.zeroCopies(len(p)) {
 		return 0, nil
 	}
 	for {
