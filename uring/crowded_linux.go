@@ -9,10 +9,19 @@ import (
 // crowd is whether goroutines that compute take every P. Then to let others run is to
 // wait for their time slices, of 10 ms each, and what is one system call away takes as
 // long as that.
-type crowd struct{ until atomic.Int64 } // by the clock; 0: never was
+//
+// A yield may be long, too, because the kernel gave the thread's core to another. So it
+// takes several in a row.
+type crowd struct {
+	inRow atomic.Int32 // long yields
+	until atomic.Int64 // by the clock; 0: never was
+}
 
-// crowdedFor is how long a crowd counts as one, in yields of the length that told.
-const crowdedFor = 16
+const (
+	longInRow = 3
+	// crowdedFor is how long a crowd counts as one, in yields of the length that told.
+	crowdedFor = 16
+)
 
 func (c *crowd) isHere() bool {
 	until := c.until.Load()
@@ -26,7 +35,17 @@ func yield() (took int64) {
 	return clock() - began
 }
 
-func (c *crowd) came(took int64) { c.until.Store(clock() + took*crowdedFor) }
+// yielded is told of each yield.
+func (c *crowd) yielded(took int64, isLong bool) {
+	switch {
+	case !isLong:
+		if c.inRow.Load() != 0 {
+			c.inRow.Store(0)
+		}
+	case c.inRow.Add(1) >= longInRow:
+		c.until.Store(clock() + took*crowdedFor)
+	}
+}
 
 // A parked ring's yield has let others run than callers of the ring if it took
 // strangersRan for each request that is in the batch after it. A caller that computes
@@ -42,15 +61,13 @@ func (p *parked) gather() {
 		return
 	}
 	took := yield()
-	if took <= shortYield {
-		return
+	isLong := took > shortYield
+	if isLong {
+		p.mu.Lock()
+		isLong = took > strangersRan*int64(p.submitted-p.taken)
+		p.mu.Unlock()
 	}
-	p.mu.Lock()
-	batch := p.submitted - p.taken
-	p.mu.Unlock()
-	if took > strangersRan*int64(batch) {
-		p.crowd.came(took)
-	}
+	p.crowd.yielded(took, isLong)
 }
 
 // longYield is how long a loop's yield takes in a crowd, and fairTurn how long it
@@ -60,9 +77,8 @@ const longYield, fairTurn = int64(3 * time.Millisecond), int64(10 * time.Millise
 // letOthersRun gives the P to goroutines that wait for one.
 func (l *loop) letOthersRun() {
 	l.wokeOthers, l.waitedFor = false, false
-	if took := yield(); took > longYield {
-		l.crowd.came(took)
-	}
+	took := yield()
+	l.crowd.yielded(took, took > longYield)
 	l.yielded = clock()
 }
 

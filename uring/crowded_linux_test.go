@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,7 +28,7 @@ func TestCrowd(t *testing.T) {
 		writeAll(t, s, peer, []byte("who is here?"))
 		return s.ring.crowd.isHere()
 	})
-	s.ring.crowd.came(int64(crowdStays))
+	s.ring.crowd.until.Store(clock() + int64(time.Minute))
 	before := s.ring.count()
 	echo := func() {
 		writeAll(t, s, peer, []byte("in"))
@@ -52,6 +53,3 @@ func TestCrowd(t *testing.T) {
 		t.Error("the ring is not used again when the crowd has gone")
 	}
 }
-
-// crowdStays is as long as the test, in nanoseconds, over crowdedFor.
-const crowdStays = 1e9

@@ -187,7 +187,7 @@ func TestWritersShare(t *testing.T) {
 	if n, err := io.Copy(io.Discard, c); n != size*times || err != nil {
 		t.Errorf("%d bytes arrived, %v", n, err)
 	}
-	if n := <-most; n > turnShare+size {
+	if n := <-most; n > sendShare+size {
 		t.Errorf("a handler wrote %d bytes in one turn", n)
 	}
 }
