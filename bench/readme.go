@@ -32,7 +32,7 @@ func (r *Report) UpdateReadme(text, source string) (string, error) {
 
 // markdown is the section: where it was measured, how ours compares with the
 // baseline in every cell, and with the others where they ran. Ours is the first
-// target; both styles of Serve, where those are what was judged.
+// target; every style, where those of Serve are what was judged.
 func (r *Report) markdown() string {
 	var out strings.Builder
 	ran := r.ran()
@@ -41,7 +41,8 @@ func (r *Report) markdown() string {
 	fmt.Fprintf(&out, "Measured on %d CPUs (%s), Linux %s, %s, TCP congestion control %s, on %s, commit %.12s: %d rounds of %v for each target in each cell.\n",
 		m.CPUs, m.CPU, m.Kernel, r.Go, m.Congestion, r.Started.Format(time.DateOnly), r.Commit, r.Settings.Rounds, r.Settings.Window)
 	for _, ours := range ran {
-		if ours == ran[0] || ran[0] == IOUringBlocking && ours == IOUringData {
+		style := ours == IOUring || ours == IOUringBlocking || ours == IOUringData
+		if ours == ran[0] || style && slices.Contains(ran, IOUringBlocking) {
 			r.markdownOurs(&out, ours, base)
 		}
 	}
@@ -73,8 +74,12 @@ func (r *Report) markdownOurs(out *strings.Builder, ours, base string) {
 		if k == nil || c.Cell.Workload == load.Idle {
 			continue
 		}
+		cpu := markdownRatio(MetricCPU, k)
+		if c.Cell.Computing > 0 {
+			cpu = "n/a" // it is that of computing
+		}
 		fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %s | %s |\n", c.Cell,
-			markdownRatio(MetricCPU, k), markdownRatio(MetricP50, k), markdownRatio(MetricP99, k), markdownRatio(MetricThroughput, k),
+			cpu, markdownRatio(MetricP50, k), markdownRatio(MetricP99, k), markdownRatio(MetricThroughput, k),
 			c.figure(ours, MetricSyscalls, "%.2f")+" / "+c.figure(base, MetricSyscalls, "%.2f"), c.figure(ours, MetricAllocs, "%.2f"))
 	}
 	r.markdownOthers(out, ours, base)
@@ -117,10 +122,13 @@ func (r *Report) markdownOthers(out *strings.Builder, ours, base string) {
 	if len(others) == 0 {
 		return
 	}
-	fmt.Fprintf(out, "\nServer CPU per message of %s over that of the others:\n\n| cell | %s |\n|---|%s\n",
+	head := fmt.Sprintf("\nServer CPU per message of %s over that of the others:\n\n| cell | %s |\n|---|%s\n",
 		ours, strings.Join(others, " | "), strings.Repeat("---|", len(others)))
 	for i := range r.Cells {
 		c := &r.Cells[i]
+		if c.Cell.Computing > 0 {
+			continue
+		}
 		row, some := "", false
 		for _, other := range others {
 			k := c.Comparison(ours, other)
@@ -132,7 +140,8 @@ func (r *Report) markdownOthers(out *strings.Builder, ours, base string) {
 			row += " " + markdownRatio(MetricCPU, k) + " |"
 		}
 		if some {
-			fmt.Fprintf(out, "| %s |%s\n", c.Cell, row)
+			fmt.Fprintf(out, "%s| %s |%s\n", head, c.Cell, row)
+			head = ""
 		}
 	}
 }
