@@ -31,7 +31,7 @@ type Handler struct {
 	// nothing is kept for a connection that is idle. data belongs to the library,
 	// and is valid until Data returns.
 	//
-	// Calls that wait do not wait here. Read fails with ErrDataHandler. Write
+	// Calls that wait do not wait here. Read and WaitRead fail with ErrDataHandler. Write
 	// takes all it is given, and keeps a copy of what the kernel has no room for;
 	// nothing is received while too much is kept, and Write fails with a Retryable
 	// error, having taken nothing, while more than the limit is (see

@@ -170,6 +170,7 @@ var dataHandlerCases = []Case{
 		c := e.peerOf(t, l)
 		f := await(t, opened, "Open")
 		wantErr(t, "Read", func() error { _, err := f.Read(make([]byte, 1)); return err }(), "read", fd.None, fd.ErrDataHandler)
+		wantErr(t, "WaitRead", f.WaitRead(), "read", fd.None, fd.ErrDataHandler)
 		// Deadlines are for calls, and a data handler makes none that reads.
 		set(t, f.SetReadDeadline(past))
 		for range 2 {
