@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -294,13 +295,20 @@ func (l *loop) cancel(userData uint64) {
 	l.push(&sqe{opcode: opAsyncCancel, addr: userData, userData: kindCancelBit | userData})
 }
 
-// cancelled handles the completion of a cancel. One that found nothing, although
-// the request is in flight, is made again: see parked.cancelAgain.
+// cancelled handles the completion of a cancel. One that has not ended its request,
+// which is in flight, is made again: see parked.cancelAgain.
 func (l *loop) cancelled(e cqe) {
-	if e.res != -int32(syscall.ENOENT) {
-		return
-	}
 	data := e.userData &^ kindCancelBit
+	switch {
+	case e.cancelCameEarly():
+		again := &request{kind: requestRun, run: func(l *loop) { l.cancelAgain(data) }}
+		time.AfterFunc(cancelPause, func() { l.post(again) })
+	case e.cancelMissed():
+		l.cancelAgain(data)
+	}
+}
+
+func (l *loop) cancelAgain(data uint64) {
 	again := false
 	switch data & kindMask {
 	case kindReceive:

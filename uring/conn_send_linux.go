@@ -255,6 +255,7 @@ func (c *conn) Writev(buffers [][]byte) (int64, error) {
 		switch {
 		case !wait && c.send.queued > c.loop.set.config.WriteLimit:
 			return 0, errBacklog
+		case c.remote.Load() > 0: // written on other loops before this; it may be in the mail still
 		case !wait, size <= copyLimit && c.send.queued <= bufferedLimit:
 			return c.queueAll(buffers)
 		}
