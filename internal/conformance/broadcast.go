@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -183,6 +184,7 @@ var broadcastCases = []Case{
 		read(t, peers[0], "alive")
 	}},
 	{Name: "BroadcastFromHandlers", Core: true, Run: broadcastFromHandlers},
+	{Name: "WritevBehindBroadcast", Core: true, Run: writevBehindBroadcast},
 	{Name: "BroadcastInOrder", Core: true, Run: broadcastInOrder},
 }
 
@@ -359,4 +361,47 @@ func broadcastFromHandlers(t *testing.T, e *Env) {
 			}
 		})
 	}
+}
+
+// writevBehindBroadcast: what a data handler has broadcast to a connection of another
+// loop comes before what a handler of that writes later, though that loop has not
+// looked at it yet.
+func writevBehindBroadcast(t *testing.T, e *Env) {
+	if min(runtime.GOMAXPROCS(0), runtime.NumCPU()) < 2 {
+		t.Skip("there is only one loop; two cores would make this run")
+	}
+	e = e.With(t, func(o *ringfd.Options) { o.Loops.Count = 2 })
+	ready, target := make(chan *fd.FD, 1), make(chan *fd.FD, 1)
+	sent, reports := make(chan struct{}), make(chan error, 1)
+	l, _ := e.serveWith(t, fd.Handler{Blocking: func(f *fd.FD) {
+		ready <- f
+		select { // which holds the loop
+		case <-sent:
+		case <-time.After(patience / 2):
+		}
+		_, err := f.Writev([][]byte{[]byte("sec"), []byte("ond")})
+		reports <- err
+	}})
+	opened := make(chan struct{}, 2)
+	other, _ := e.serveWith(t, fd.Handler{Open: func(*fd.FD) { opened <- struct{}{} }, Data: func(*fd.FD, []byte) {
+		select {
+		case f := <-target:
+			if errs := e.Backend.Broadcast(context.Background(), []*fd.FD{f}, []byte("first ")); errs != nil {
+				t.Error(errs[0])
+			}
+			close(sent)
+		default:
+		}
+	}})
+	peers := []net.Conn{e.peerOf(t, other), e.peerOf(t, other)} // one of them is on the loop that is not held
+	for range peers {
+		await(t, opened, "Open")
+	}
+	c := e.peerOf(t, l)
+	target <- await(t, ready, "the handler that holds its loop")
+	for _, peer := range peers {
+		write(t, peer, "go")
+	}
+	read(t, c, "first second")
+	wantReport(t, reports)
 }
