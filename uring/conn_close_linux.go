@@ -35,7 +35,7 @@ func (c *conn) Close() error {
 		c.ask(q, r.co)
 		return q.err
 	}
-	if r.loop == c.loop {
+	if r.loop == c.loop && !c.hasMail() {
 		c.loop.startClose(&request{kind: requestClose, c: c})
 	} else {
 		c.loop.post(&request{kind: requestClose, c: c})
@@ -198,7 +198,7 @@ func (l *loop) releaseClosers(c *conn, err error) {
 func (c *conn) CloseWrite() error {
 	q := &request{kind: requestRun, c: c}
 	r := c.loop.anywhere()
-	if r != nil && r.loop == c.loop {
+	if r != nil && r.loop == c.loop && !c.hasMail() {
 		return c.loop.closeWrite(c)
 	}
 	q.run = func(l *loop) {

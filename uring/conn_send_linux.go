@@ -206,7 +206,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	if !wait && c.send.queued > c.loop.set.config.WriteLimit {
 		return 0, errBacklog
 	}
-	if c.remote.Load() > 0 { // written on other loops before this; it may be in the mail still
+	if c.hasMail() {
 		return c.writeBehind(r, p, wait)
 	}
 	if len(p) <= copyLimit && (!wait || c.send.queued <= bufferedLimit) {
@@ -255,7 +255,7 @@ func (c *conn) Writev(buffers [][]byte) (int64, error) {
 		switch {
 		case !wait && c.send.queued > c.loop.set.config.WriteLimit:
 			return 0, errBacklog
-		case c.remote.Load() > 0: // written on other loops before this; it may be in the mail still
+		case c.hasMail():
 		case !wait, size <= copyLimit && c.send.queued <= bufferedLimit:
 			return c.queueAll(buffers)
 		}
@@ -340,6 +340,10 @@ func (c *conn) admit(n int) error {
 	c.remote.Add(int64(n))
 	return nil
 }
+
+// hasMail reports that data handlers of other loops have written to c what may be in
+// the mail of its loop still. What comes after that must not overtake it.
+func (c *conn) hasMail() bool { return c.remote.Load() > 0 }
 
 // refusal says why nothing more can be written, or nil.
 func (c *conn) refusal() error {

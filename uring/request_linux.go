@@ -160,7 +160,7 @@ func (c *conn) ask(r *request, co *coroutine) {
 		<-r.done
 		return
 	}
-	if co.loop == c.loop && (r.kind != requestWrite || c.remote.Load() == 0) {
+	if co.loop == c.loop && (r.kind == requestRead || !c.hasMail()) {
 		c.loop.do(r)
 	} else if !c.loop.post(r) {
 		r.err = net.ErrClosed

@@ -184,7 +184,7 @@ var broadcastCases = []Case{
 		read(t, peers[0], "alive")
 	}},
 	{Name: "BroadcastFromHandlers", Core: true, Run: broadcastFromHandlers},
-	{Name: "WritevBehindBroadcast", Core: true, Run: writevBehindBroadcast},
+	{Name: "BehindBroadcast", Core: true, Run: behindBroadcast},
 	{Name: "BroadcastInOrder", Core: true, Run: broadcastInOrder},
 }
 
@@ -363,14 +363,31 @@ func broadcastFromHandlers(t *testing.T, e *Env) {
 	}
 }
 
-// writevBehindBroadcast: what a data handler has broadcast to a connection of another
-// loop comes before what a handler of that writes later, though that loop has not
-// looked at it yet.
-func writevBehindBroadcast(t *testing.T, e *Env) {
+// behindBroadcast: what a data handler has broadcast to a connection of another loop
+// comes before what a handler of that does later, though that loop has not looked at it
+// yet.
+func behindBroadcast(t *testing.T, e *Env) {
 	if min(runtime.GOMAXPROCS(0), runtime.NumCPU()) < 2 {
 		t.Skip("there is only one loop; two cores would make this run")
 	}
 	e = e.With(t, func(o *ringfd.Options) { o.Loops.Count = 2 })
+	for _, then := range []struct {
+		name, want string
+		do         func(f *fd.FD) error
+	}{
+		{"Writev", "first second", func(f *fd.FD) error {
+			_, err := f.Writev([][]byte{[]byte("sec"), []byte("ond")})
+			return err
+		}},
+		{"CloseWrite", "first ", (*fd.FD).CloseWrite},
+		{"Close", "first ", (*fd.FD).Close},
+		{"return", "first ", func(*fd.FD) error { return nil }},
+	} {
+		t.Run(then.name, func(t *testing.T) { thenBehindBroadcast(t, e, then.want, then.do) })
+	}
+}
+
+func thenBehindBroadcast(t *testing.T, e *Env, want string, do func(f *fd.FD) error) {
 	ready, target := make(chan *fd.FD, 1), make(chan *fd.FD, 1)
 	sent, reports := make(chan struct{}), make(chan error, 1)
 	l, _ := e.serveWith(t, fd.Handler{Blocking: func(f *fd.FD) {
@@ -379,8 +396,7 @@ func writevBehindBroadcast(t *testing.T, e *Env) {
 		case <-sent:
 		case <-time.After(patience / 2):
 		}
-		_, err := f.Writev([][]byte{[]byte("sec"), []byte("ond")})
-		reports <- err
+		reports <- do(f)
 	}})
 	opened := make(chan struct{}, 2)
 	other, _ := e.serveWith(t, fd.Handler{Open: func(*fd.FD) { opened <- struct{}{} }, Data: func(*fd.FD, []byte) {
@@ -402,6 +418,6 @@ func writevBehindBroadcast(t *testing.T, e *Env) {
 	for _, peer := range peers {
 		write(t, peer, "go")
 	}
-	read(t, c, "first second")
+	wantAll(t, c, want)
 	wantReport(t, reports)
 }
