@@ -295,35 +295,46 @@ func (l *loop) cancel(userData uint64) {
 	l.push(&sqe{opcode: opAsyncCancel, addr: userData, userData: kindCancelBit | userData})
 }
 
-// cancelled handles the completion of a cancel. One that has not ended its request,
-// which is in flight, is made again: see parked.cancelAgain.
+// cancelled handles the completion of a cancel. One whose request is in flight still is
+// made again: see parked.cancelAgain.
 func (l *loop) cancelled(e cqe) {
 	data := e.userData &^ kindCancelBit
 	switch {
-	case e.cancelCameEarly():
-		again := &request{kind: requestRun, run: func(l *loop) { l.cancelAgain(data) }}
-		time.AfterFunc(cancelPause, func() { l.post(again) })
-	case e.cancelMissed():
-		l.cancelAgain(data)
+	case !l.isCancelling(data):
+	case e.res == -int32(syscall.ENOENT):
+		l.cancel(data)
+	default:
+		if l.cancelling = append(l.cancelling, data); len(l.cancelling) == 1 {
+			look := &request{kind: requestRun, run: (*loop).cancelAgain}
+			time.AfterFunc(cancelPause, func() { l.post(look) })
+		}
 	}
 }
 
-func (l *loop) cancelAgain(data uint64) {
-	again := false
+// cancelAgain cancels what was found and has not ended since.
+func (l *loop) cancelAgain() {
+	for _, data := range l.cancelling {
+		if l.isCancelling(data) {
+			l.cancel(data)
+		}
+	}
+	l.cancelling = l.cancelling[:0]
+}
+
+// isCancelling reports that the request is in flight, and to be ended.
+func (l *loop) isCancelling(data uint64) bool {
 	switch data & kindMask {
 	case kindReceive:
 		c := l.conns.find(data)
-		again = c != nil && c.receive.inFlight != 0 && c.receive.cancelled
+		return c != nil && c.receive.inFlight != 0 && c.receive.cancelled
 	case kindSend:
 		c := l.conns.find(data)
-		again = c != nil && c.send.inFlight != 0 && c.send.cancelled
+		return c != nil && c.send.inFlight != 0 && c.send.cancelled
 	case kindAccept:
 		a := l.acceptors[uint32(data>>32)&slotMask-1]
-		again = a != nil && a.stopping && a.armed
+		return a != nil && a.stopping && a.armed
 	}
-	if again {
-		l.cancel(data)
-	}
+	return false
 }
 
 // received handles a completion of c's request.

@@ -69,6 +69,7 @@ type loop struct {
 	ringless       atomic.Bool // dead is set; for those who choose a loop
 	dead           error       // why there is no ring to enter: it failed, or could not be replaced
 	renewAt        int64       // by the clock: when the ring may be replaced, at the earliest
+	cancelling     []uint64    // user_data of requests that a cancel has found, and that have not ended
 	spent          uint64      // requests in the submission queues of rings before this one
 	spinner        spinner
 

@@ -37,8 +37,8 @@ type parked struct {
 
 	harvestMu sync.Mutex // completion: the CQ
 	completed uint64     // requests that ended
-	missed    []uint64   // user_data of cancels that have perhaps ended nothing
-	notYet    bool       // one of them could have
+	missed    []uint64   // user_data of cancels whose requests have not ended
+	found     bool       // one of them has found its request
 	retrying  bool       // cancelAgain runs
 	buried    bool       // it died: nobody takes completions any more but bury
 	retries   sync.WaitGroup
@@ -308,9 +308,8 @@ func (p *parked) drain(wake *[harvestBatch]*op) (sleepers int, more bool) {
 		c := r.peek(i)
 		p.completed++
 		if c.userData&kindMask != kindOp {
-			if c.userData&kindMask == kindCancel && c.cancelMissed() {
-				p.missed = append(p.missed, c.userData)
-				p.notYet = p.notYet || c.cancelCameEarly()
+			if c.userData&kindMask == kindCancel {
+				p.cancelled(c)
 			}
 			continue
 		}
@@ -427,41 +426,38 @@ func (p *parked) cancel(o *op) (inFlight bool) {
 	return true
 }
 
-// cancelMissed reports that a cancel may not have ended its request, and
-// cancelCameEarly that the request was being carried out meanwhile.
-func (c *cqe) cancelMissed() bool {
-	return c.res == -int32(syscall.ENOENT) || c.cancelCameEarly()
+// cancelled handles the completion of a cancel. harvestMu is held.
+func (p *parked) cancelled(c cqe) {
+	if o := p.ops.lookup(c.userData); o != nil && o.inFlight() {
+		p.missed = append(p.missed, c.userData)
+		p.found = p.found || c.res != -int32(syscall.ENOENT)
+	}
 }
 
-func (c *cqe) cancelCameEarly() bool { return c.res == -int32(syscall.EALREADY) }
-
-// cancelPause is how long a request that is being carried out has to end, before it is
+// cancelPause is how long a request that a cancel has found has to end, before it is
 // cancelled again.
 const cancelPause = time.Millisecond
 
-// cancelAgain cancels what cancels have not found although it is in flight. The
-// kernel does not find a request that it is about to try again: one that found
-// nothing to do and then, by the time it was to wait, something. When either side
-// has ended its sending or we our receiving, the kernel tries a send that waits for
-// room over and over, before it leaves it to a thread (EPOLLRDHUP, which every
-// poll of io_uring asks for).
-//
-// Nor does Linux 5.10 end one for sure that runs on a thread of the kernel's (EALREADY):
-// it may go back to waiting.
+// cancelAgain cancels what cancels have not ended. The kernel does not find a request
+// that it is about to try again: one that found nothing to do and then, by the time it
+// was to wait, something. When either side has ended its sending or we our receiving,
+// the kernel tries a send that waits for room over and over, before it leaves it to a
+// thread (EPOLLRDHUP, which every poll of io_uring asks for). Linux 5.10 can also find
+// such a request, say so, and forget that when it waits again.
 //
 // It runs on a goroutine of its own, one at a time, so that no caller has to go on
 // trying for others.
 func (p *parked) cancelAgain() {
 	for {
 		p.harvestMu.Lock()
-		missed, notYet := p.missed, p.notYet
-		p.missed, p.notYet = nil, false
+		missed, found := p.missed, p.found
+		p.missed, p.found = nil, false
 		p.retrying = len(missed) > 0
 		p.harvestMu.Unlock()
 		if len(missed) == 0 {
 			return
 		}
-		if notYet {
+		if found {
 			time.Sleep(cancelPause)
 		} else {
 			runtime.Gosched()
