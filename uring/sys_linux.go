@@ -55,10 +55,15 @@ func sysEnterUntil(fd int, submit, minComplete, flags uint32, arg *getEventsArg)
 	return errno
 }
 
-// sysRegister is io_uring_register(2).
+// sysRegister is io_uring_register(2). Before Linux 5.14 it waits until nobody else uses
+// the ring, and a signal, which Go's scheduler sends now and then, interrupts that.
 func sysRegister(fd int, opcode uint32, arg unsafe.Pointer, n uint32) syscall.Errno {
-	_, _, errno := syscall.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(fd), uintptr(opcode), uintptr(arg), uintptr(n), 0, 0)
-	return errno
+	for {
+		_, _, errno := syscall.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(fd), uintptr(opcode), uintptr(arg), uintptr(n), 0, 0)
+		if errno != syscall.EINTR {
+			return errno
+		}
+	}
 }
 
 // sysRecv is recv(2) that keeps its P: it must not wait.
