@@ -4,6 +4,7 @@ package uring
 
 import (
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -56,14 +57,30 @@ func sysEnterUntil(fd int, submit, minComplete, flags uint32, arg *getEventsArg)
 }
 
 // sysRegister is io_uring_register(2). Before Linux 5.14 it waits until nobody else uses
-// the ring, and a signal, which Go's scheduler sends now and then, interrupts that.
+// the ring, and a signal, which Go's scheduler sends now and then, interrupts that: then
+// it is called again with signals blocked.
 func sysRegister(fd int, opcode uint32, arg unsafe.Pointer, n uint32) syscall.Errno {
-	for {
+	call := func() syscall.Errno {
 		_, _, errno := syscall.Syscall6(unix.SYS_IO_URING_REGISTER, uintptr(fd), uintptr(opcode), uintptr(arg), uintptr(n), 0, 0)
-		if errno != syscall.EINTR {
-			return errno
-		}
+		return errno
 	}
+	errno := call()
+	if errno != syscall.EINTR {
+		return errno
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all, before unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err == nil {
+		defer unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
+	}
+	for errno == syscall.EINTR {
+		errno = call()
+	}
+	return errno
 }
 
 // sysRecv is recv(2) that keeps its P: it must not wait.
