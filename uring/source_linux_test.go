@@ -31,6 +31,9 @@ func readSource(t *testing.T) source {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == "ring_linux.go" }) {
+		t.Skip("the sources are not here: go test in the folder of the package would make this run")
+	}
 	s := source{make(map[string]uint64), make(map[string][]string)}
 	for _, entry := range entries {
 		name := entry.Name()
