@@ -15,7 +15,8 @@ import (
 // not. Reference: io_uring_register(2), IORING_REGISTER_SYNC_CANCEL (Linux 6.0).
 func cancelAll(sysfd int, used Features) (letGo bool) {
 	if !used.Has(FeatureSyncCancel) {
-		_ = sysRegister(sysfd, registerEnableRings, nil, 0) // is refused, behind the ring's lock
+		// It is refused, behind the ring's lock. Most others would wait for the requests.
+		_ = sysRegister(sysfd, unregisterPersonality, nil, 0)
 		return false
 	}
 	arg := &syncCancelArg{fd: -1, flags: cancelEvery | cancelAny, timeout: [2]int64{1, 0}}

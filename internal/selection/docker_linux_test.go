@@ -2,6 +2,7 @@ package selection
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"regexp"
@@ -106,6 +107,9 @@ func underFilter(t *testing.T, filter, backend, environment string, networks ...
 func ruleOfSecurity(t *testing.T) []string {
 	t.Helper()
 	b, err := os.ReadFile("../../SECURITY.md")
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skip("the sources are not here: go test in the folder of the package would make this run")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
