@@ -117,7 +117,7 @@ func TestDeadLoopRing(t *testing.T) {
 			if err := e.Close(); err != nil {
 				t.Errorf("the engine's Close: %v", err)
 			}
-			if kept := len(grave.memory) - graves; kept != 0 && !death.without.Has(FeatureSyncCancel) {
+			if kept := len(grave.memory) - graves; kept != 0 && l.used.Has(FeatureSyncCancel) {
 				t.Errorf("%d pieces of memory were given up, and the kernel could say that it had let go", kept)
 			}
 			want := before
