@@ -141,7 +141,9 @@ var listenCases = []Case{
 		if runtime.GOOS == "openbsd" || runtime.GOOS == "dragonfly" {
 			t.Skipf("%s has no dual stack; any other system would make this run", runtime.GOOS)
 		}
-		for _, v6only := range []bool{false, true} {
+		others := 0
+		for i := 0; i < 2; i++ {
+			v6only := i == 1
 			l, err := e.Backend.Listen(t.Context(), "tcp", ":0", accept.Config{V6Only: v6only})
 			if err != nil {
 				t.Fatal(err)
@@ -150,6 +152,12 @@ var listenCases = []Case{
 			host := map[string]string{"tcp4": "127.0.0.1", "tcp6": "::1"}[e.Network]
 			c, err := net.Dial("tcp", net.JoinHostPort(host, port))
 			want := e.Network == "tcp6" || !v6only
+			if err == nil && !want && others < 3 { // another process has that port for IPv4
+				_, _ = c.Close(), l.Close()
+				others++
+				i--
+				continue
+			}
 			if (err == nil) != want {
 				t.Errorf("V6Only %v: dialling %s: %v", v6only, host, err)
 			}
