@@ -32,16 +32,22 @@ var allocCases = []Case{
 				}
 			}
 		})
-		message, buf := make([]byte, 64), make([]byte, 64)
-		wantNoAllocs(t, func() {
-			if _, err := client.Write(message); err != nil {
-				t.Fatal(err)
-			}
-			readAll(t, client, buf)
-		})
-		_ = client.Close()
-		await(t, echoed, "the end of the echo")
+		wantEchoWithoutAllocs(t, client, echoed)
 	}},
+}
+
+// wantEchoWithoutAllocs has the other end of client echo, until echoed tells its end.
+func wantEchoWithoutAllocs(t *testing.T, client *fd.FD, echoed <-chan bool) {
+	t.Helper()
+	message, buf := make([]byte, 64), make([]byte, 64)
+	wantNoAllocs(t, func() {
+		if _, err := client.Write(message); err != nil {
+			t.Fatal(err)
+		}
+		readAll(t, client, buf)
+	})
+	_ = client.Close()
+	await(t, echoed, "the end of the echo")
 }
 
 func wantNoAllocs(t *testing.T, f func()) {

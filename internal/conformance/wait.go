@@ -92,15 +92,7 @@ var waitCases = []Case{
 	{Name: "WaitReadAllocatesNothing", Core: true, Run: func(t *testing.T, e *Env) {
 		client, server := e.Pair(t)
 		echoed := async(func() bool { waitingEcho(server); return true })
-		message, buf := make([]byte, 64), make([]byte, 64)
-		wantNoAllocs(t, func() {
-			if _, err := client.Write(message); err != nil {
-				t.Fatal(err)
-			}
-			readAll(t, client, buf)
-		})
-		_ = client.Close()
-		await(t, echoed, "the end of the echo")
+		wantEchoWithoutAllocs(t, client, echoed)
 	}},
 }
 
