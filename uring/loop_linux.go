@@ -436,12 +436,17 @@ func (l *loop) harvest() {
 	if r.flags()&sqCQOverflow != 0 {
 		l.count.Overflows++
 	}
-	for r.flags()&sqCQOverflow != 0 && r.ready() == 0 && l.dead == nil {
-		l.enterOnce(0, enterGetEvents)
-	}
-	for first := true; first || r.ready() > 0; first = false {
+	// What did not fit in the queue is taken before anything new is asked for: old
+	// kernels put new completions before it, and cancels that are made again and again
+	// would keep it out for ever.
+	for more := true; more; {
 		l.collect()
 		l.handleSends()
+		more = r.ready() > 0
+		if r.flags()&sqCQOverflow != 0 && l.dead == nil {
+			l.enterOnce(0, enterGetEvents)
+			more = true
+		}
 	}
 	l.batched = len(l.batch) > 1
 	if l.quietLeft = r.flags()&sqCQOverflow != 0 || l.pending() > 0; !l.quietLeft {

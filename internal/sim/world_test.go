@@ -89,7 +89,7 @@ func features(d *simkernel.Dice) (simkernel.Features, uring.Features) {
 		MultishotRecv: has.Has(uring.FeatureMultishotRecv), MultishotAccept: has.Has(uring.FeatureMultishotAccept),
 		NAPI: has.Has(uring.FeatureNAPI), SyncCancel: has.Has(uring.FeatureSyncCancel),
 		SendWaitAll: has.Has(uring.FeatureSendWaitAll), Restrictions: has.Has(uring.FeatureRestrictions),
-		EOFKeepsBuffer: d.Roll(300), BusyWhenFull: d.Roll(300),
+		EOFKeepsBuffer: d.Roll(300), BusyWhenFull: d.Roll(300), Overtakes: d.Roll(300),
 		MaxEntries:     []uint32{0, 0, 2, 4, 8, 16}[d.N(6)],
 		MemlockEntries: []uint32{8, 16, 32, 64, 64, 1024}[d.N(6)],
 	}

@@ -49,7 +49,7 @@ type Features struct {
 	NAPI, SyncCancel, SendWaitAll, Restrictions               bool
 	MaxEntries                                                uint32 // larger queues are clamped; 0: 32768
 	MemlockEntries                                            uint32 // larger rings are ENOMEM; 0: none is
-	EOFKeepsBuffer, BusyWhenFull                              bool   // ways in which kernels differ
+	EOFKeepsBuffer, BusyWhenFull, Overtakes                   bool   // ways in which kernels differ
 }
 
 var current atomic.Pointer[Kernel]

@@ -157,7 +157,11 @@ func (r *ring) ready() uint32 {
 	return atomic.LoadUint32(r.word(wordCQTail)) - atomic.LoadUint32(r.word(wordCQHead))
 }
 
-func (r *ring) full() bool { return len(r.overflow) > 0 || r.ready() == r.cq }
+// full reports that the next completion does not go into the queue. Before Linux 6.1 it
+// does as soon as there is room, and overtakes those that did not fit.
+func (r *ring) full() bool {
+	return r.ready() == r.cq || len(r.overflow) > 0 && !r.k.features.Overtakes
+}
 
 // post puts a completion into the queue, or beside it.
 func (r *ring) post(c cqe) {
