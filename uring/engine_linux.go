@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ringfd/ringfd/internal/testsize"
 )
 
 // Engine serves goroutines that make blocking calls, on a few parked rings: each
@@ -68,7 +70,7 @@ func New(c Config) (*Engine, error) {
 	}
 	used := (report.Found & usedFeatures &^ c.Without).consistent()
 	e := &Engine{config: c, used: used, ended: make(chan struct{}), sockets: make(map[*Socket]struct{}), listeners: make(map[*Listener]struct{})}
-	for range rings(runtime.GOMAXPROCS(0)) {
+	for range testsize.Now.ParkedRings(rings(runtime.GOMAXPROCS(0))) {
 		p, err := e.newParked()
 		if err != nil {
 			if len(e.rings) > 0 {

@@ -17,6 +17,7 @@ import (
 	"github.com/ringfd/ringfd/accept"
 	"github.com/ringfd/ringfd/fd"
 	"github.com/ringfd/ringfd/internal/simkernel"
+	"github.com/ringfd/ringfd/internal/testsize"
 	"github.com/ringfd/ringfd/uring"
 )
 
@@ -176,6 +177,7 @@ func (w *world) openOn(has uring.Features) bool {
 			ZeroCopy:   []int{0, 1, 1 << 10, 16 << 10}[d.N(4)], HandlerLimit: -1,
 		},
 	}
+	testsize.Now.Parked = 1 + d.N(3)
 	b, err := ringfd.Open(options)
 	if err != nil {
 		var u *ringfd.UnavailableError

@@ -1,10 +1,11 @@
 // Package testsize lets tests have rings and buffers smaller than any that users can
-// have, so that what is rare happens all the time: queues that are full, buffers
-// that have run out.
+// have, and as many rings as they want, so that what is rare happens all the time:
+// queues that are full, buffers that have run out.
 package testsize
 
 // Sizes replace those of package uring where they are not zero.
 type Sizes struct {
+	Parked  int    // how many rings that are not of loops
 	SQ, CQ  uint32 // entries of the queues of every ring; powers of two
 	Buffer  uint32 // the bytes of a provided buffer
 	Buffers int    // how many of them a loop has at most; a power of two
@@ -13,6 +14,14 @@ type Sizes struct {
 // Now are the sizes of rings and buffers that are made from here on. They are to be
 // set while no Backend is open.
 var Now Sizes
+
+// ParkedRings returns how many rings there are that are not of loops.
+func (s Sizes) ParkedRings(n int) int {
+	if s.Parked != 0 {
+		n = s.Parked
+	}
+	return n
+}
 
 // Rings returns the sizes of the queues of a ring.
 func (s Sizes) Rings(sq, cq uint32) (uint32, uint32) {
