@@ -375,6 +375,10 @@ func behindBroadcast(t *testing.T, e *Env) {
 		name, want string
 		do         func(f *fd.FD) error
 	}{
+		{"Write", "first second", func(f *fd.FD) error {
+			_, err := f.Write([]byte("second"))
+			return err
+		}},
 		{"Writev", "first second", func(f *fd.FD) error {
 			_, err := f.Writev([][]byte{[]byte("sec"), []byte("ond")})
 			return err
