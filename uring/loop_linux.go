@@ -436,9 +436,8 @@ func (l *loop) harvest() {
 	if r.flags()&sqCQOverflow != 0 {
 		l.count.Overflows++
 	}
-	// What did not fit in the queue is taken before anything new is asked for: old
-	// kernels put new completions before it, and cancels that are made again and again
-	// would keep it out for ever.
+	// What did not fit in the queue is taken before anything new is asked for, whose
+	// completions could keep it out (liburing issue 705, Linux 5.19).
 	for more := true; more; {
 		l.collect()
 		l.handleSends()

@@ -157,8 +157,9 @@ func (r *ring) ready() uint32 {
 	return atomic.LoadUint32(r.word(wordCQTail)) - atomic.LoadUint32(r.word(wordCQHead))
 }
 
-// full reports that the next completion does not go into the queue. Before Linux 6.1 it
-// does as soon as there is room, and overtakes those that did not fit.
+// full reports that the next completion does not go into the queue. On old kernels it
+// does as soon as there is room, and overtakes those that did not fit (liburing issue
+// 705, Linux 5.19).
 func (r *ring) full() bool {
 	return r.ready() == r.cq || len(r.overflow) > 0 && !r.k.features.Overtakes
 }
