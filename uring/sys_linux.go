@@ -186,6 +186,93 @@ func sysDisconnect(fd int) {
 	_, _, _ = syscall.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&none)), unsafe.Sizeof(none))
 }
 
+// sysAccept is accept4(2) that keeps its P: the listener does not block.
+func sysAccept(fd int32, a *rawAddr) (int32, syscall.Errno) {
+	a.len = unix.SizeofSockaddrAny
+	n, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&a.any)),
+		uintptr(unsafe.Pointer(&a.len)), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0, 0)
+	return int32(n), errno
+}
+
+// sysSendmsg is sendmsg(2).
+func sysSendmsg(fd int32, msg *unix.Msghdr, flags int) (int, syscall.Errno) {
+	n, _, errno := syscall.Syscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(msg)), uintptr(flags))
+	return int(n), errno
+}
+
+// sysSocketError takes the pending error of a socket (SO_ERROR), which a connect that
+// failed leaves.
+func sysSocketError(fd int) (syscall.Errno, error) {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	return syscall.Errno(n), err
+}
+
+// sysSetNonblock sets or clears O_NONBLOCK.
+func sysSetNonblock(fd int, on bool) error { return unix.SetNonblock(fd, on) }
+
+// sysEpollCreate makes an epoll instance.
+func sysEpollCreate() (int, error) { return unix.EpollCreate1(unix.EPOLL_CLOEXEC) }
+
+// sysEpollAdd has epoll tell of changes of fd: data, the end of it, room, errors.
+// token comes back with each event.
+func sysEpollAdd(epoll, fd int, token uint64) error {
+	e := unix.EpollEvent{
+		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1),
+		Fd:     int32(uint32(token)), Pad: int32(uint32(token >> 32)),
+	}
+	return unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &e)
+}
+
+// sysEpollDelete takes fd out of epoll. Closing the last descriptor of a socket does so too.
+func sysEpollDelete(epoll, fd int) { _ = unix.EpollCtl(epoll, unix.EPOLL_CTL_DEL, fd, nil) }
+
+// epollEvent is struct epoll_event.
+type epollEvent = unix.EpollEvent
+
+func tokenOf(e *epollEvent) uint64 { return uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32 }
+
+// sysEpollWait takes the events that are there, without waiting, and keeps its P.
+func sysEpollWait(epoll int, events []epollEvent) int {
+	n, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(unsafe.SliceData(events))),
+		uintptr(len(events)), 0, 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
+}
+
+// pollWatch tells of events: an epoll instance's descriptor in Go's own netpoller, so
+// that no thread is parked.
+type pollWatch struct {
+	file *os.File
+	conn syscall.RawConn
+}
+
+// watchEpoll takes the descriptor over.
+func watchEpoll(epoll int) (*pollWatch, error) {
+	if err := unix.SetNonblock(epoll, true); err != nil { // so that os.NewFile gives it to the netpoller
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	w := &pollWatch{file: os.NewFile(uintptr(epoll), "epoll")}
+	var err error
+	if w.conn, err = w.file.SyscallConn(); err == nil {
+		err = w.file.SetReadDeadline(time.Time{}) // fails where the netpoller did not take the descriptor
+	}
+	return w, err
+}
+
+// each calls f whenever events have come, until stop. Then it closes the descriptor.
+func (w *pollWatch) each(f func()) {
+	_ = w.conn.Read(func(uintptr) bool {
+		f()
+		return false // until stop
+	})
+	_ = w.file.Close()
+}
+
+// stop ends each. It may be called again.
+func (w *pollWatch) stop() { _ = w.file.SetReadDeadline(time.Unix(1, 0)) }
+
 // ringWatch tells of completions: a duplicate of a ring's descriptor in Go's own
 // netpoller, so that no thread is parked.
 type ringWatch struct {
