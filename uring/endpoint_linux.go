@@ -19,9 +19,9 @@ type endpoint struct {
 	fd     int32 // from the first registration on
 	kind   endpointKind
 	// inexact: the ring's word for "there is no more" does not hold here, so that a
-	// receive is repeated until it finds nothing. It does not hold on unix sockets of
-	// older kernels, nor where the application may have changed what a receive is
-	// (TCP_ULP), which it can with the descriptor in its hands.
+	// call is repeated until it finds nothing. It does not hold on unix sockets of older
+	// kernels, on unix listeners, and where the application may have changed what a
+	// receive is (TCP_ULP), which it can with the descriptor in its hands.
 	inexact atomic.Bool
 
 	mu    sync.Mutex // guards what follows

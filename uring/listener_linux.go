@@ -61,6 +61,7 @@ func (e *Engine) listen(addr net.Addr, family int, v6Only bool, c accept.Config)
 	}
 	l := &Listener{endpoint: endpoint{engine: e, poller: e.poller(), kind: listening}, sysfd: int32(sysfd)}
 	l.read.state.Store(dirReady) // unknown: the first Accept looks
+	l.inexact.Store(family == unix.AF_UNIX)
 	if err := l.open(addr, family, v6Only, c); err != nil {
 		_ = sysClose(sysfd)
 		return nil, err
