@@ -95,7 +95,7 @@ func features(d *simkernel.Dice) (simkernel.Features, uring.Features) {
 		SendWaitAll: has.Has(uring.FeatureSendWaitAll), Restrictions: has.Has(uring.FeatureRestrictions),
 		SockNonempty: has.Has(uring.FeatureSockNonempty), UnixNonempty: has.Has(uring.FeatureUnixNonempty),
 		AcceptDontwait: has.Has(uring.FeatureAcceptDontwait),
-		EOFKeepsBuffer: d.Roll(300), BusyWhenFull: d.Roll(300), Overtakes: d.Roll(300), EOFNonempty: d.Roll(300),
+		EOFKeepsBuffer: d.Roll(300), BusyWhenFull: d.Roll(300), Overtakes: d.Roll(300), EOFNonempty: d.Roll(300), NonblockEnds: d.Roll(300),
 		MaxEntries:     []uint32{0, 0, 2, 4, 8, 16}[d.N(6)],
 		MemlockEntries: []uint32{8, 16, 32, 64, 64, 1024}[d.N(6)],
 	}
@@ -182,7 +182,7 @@ func (w *world) openOn(has uring.Features) bool {
 			ZeroCopy:   []int{0, 1, 1 << 10, 16 << 10}[d.N(4)], HandlerLimit: -1,
 		},
 	}
-	testsize.Now.Parked = 1 + d.N(3)
+	testsize.Now.Poll = 1 + d.N(3)
 	b, err := ringfd.Open(options)
 	if err != nil {
 		var u *ringfd.UnavailableError

@@ -101,7 +101,7 @@ func (k *Kernel) issue(r *ring, s sqe) (failed bool) {
 		return true
 	}
 	k.pending = append(k.pending, o)
-	now := o.mustNotWait()
+	now := o.mustNotWait() || o.cannotWait() && !k.probing
 	if o.ofPoller() {
 		r.poller = true
 		r.batch = append(r.batch, o)
@@ -140,6 +140,12 @@ func digits(n int) string {
 // mustNotWait reports that o ends while it is submitted.
 func (o *op) mustNotWait() bool {
 	return (o.moves() || o.s.opcode == opRecv) && o.s.opFlags&syscall.MSG_DONTWAIT != 0 || o.s.opcode == opAccept && o.s.ioprio&acceptDontwait != 0
+}
+
+// cannotWait reports that o ends with EAGAIN where it finds nothing, though it may wait:
+// an accept on a listener that does not block, on old kernels.
+func (o *op) cannotWait() bool {
+	return o.s.opcode == opAccept && o.f.nonblock && o.k.features.NonblockEnds
 }
 
 // ofPoller reports that o is one of those that only pollers make.
@@ -188,8 +194,8 @@ func (k *Kernel) check(o *op) {
 	if k.probing {
 		return
 	}
-	if o.f.nonblock && !o.mustNotWait() && !o.enabled() && (o.moves() || o.s.opcode == opRecv || o.s.opcode == opAccept) {
-		// Kernels differ: Linux 5.10 ends an accept with EAGAIN.
+	if o.f.nonblock && !o.mustNotWait() && !o.enabled() && (o.moves() || o.s.opcode == opRecv) {
+		// It leaks EAGAIN now and then (Linux 6.18, Seastar's issue 3435).
 		k.violate("a request with opcode %d waits on descriptor %d, which does not block", o.s.opcode, o.s.fd)
 	}
 	for _, other := range slices.Concat(k.pending, o.ring.batch) {
@@ -609,7 +615,7 @@ func (o *op) notify() {
 func (o *op) accept() {
 	k, f := o.k, o.f
 	if len(f.queue) == 0 {
-		if o.mustNotWait() {
+		if o.mustNotWait() || o.cannotWait() {
 			o.end(-int32(syscall.EAGAIN), 0)
 		}
 		return
