@@ -712,7 +712,7 @@ func (k *Kernel) Step(d *Dice) bool {
 	case e.op != nil:
 		e.op.perform()
 	case e.reg != nil:
-		e.reg.report()
+		e.reg.reportLate(d)
 	case e.dials != nil:
 		e.dials.finishDial()
 	default:

@@ -252,7 +252,11 @@ func (k *Kernel) Enter(fd int, submit, minComplete, flags uint32, timeout int64)
 		return 0
 	}
 	if !k.probing {
-		if r.dead == 0 && r.dice.N(100000) < w.Die {
+		die := w.Die
+		if r.poller {
+			die *= 20 // it enters seldom
+		}
+		if r.dead == 0 && r.dice.N(100000) < die {
 			r.die(f, dieErrnos[r.dice.N(len(dieErrnos))])
 		}
 		if r.dead != 0 {

@@ -365,6 +365,7 @@ type State struct {
 	Sent, Received                int64
 	Fin, Dead, Closed, PeerClosed bool
 	Waiting                       int // bytes under way to it, or arrived
+	Readable, Writable            bool
 }
 
 // State returns that of e.
@@ -374,5 +375,6 @@ func (e *Endpoint) State() State {
 	return State{
 		Sent: e.sent, Received: e.received, Fin: e.fin || e.finUnderWay, Dead: e.dead || e.resetUnderWay || e.err != 0,
 		Closed: e.closed, PeerClosed: e.peer.closed, Waiting: len(e.in) + len(e.wire),
+		Readable: e.readable(), Writable: e.writable(),
 	}
 }
