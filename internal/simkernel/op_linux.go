@@ -103,6 +103,7 @@ func (k *Kernel) issue(r *ring, s sqe) (failed bool) {
 	k.pending = append(k.pending, o)
 	now := o.mustNotWait() || o.cannotWait() && !k.probing
 	if o.ofPoller() {
+		k.played("of a poller")
 		r.poller = true
 		r.batch = append(r.batch, o)
 	}
@@ -497,7 +498,11 @@ func (o *op) nonempty(errno syscall.Errno) uint32 {
 	case errno != 0, !f.SockNonempty, unix && !f.UnixNonempty:
 		return 0
 	case len(e.in) > 0:
-		if o.k.Mutant == MutantNoMore && !o.k.probing && o.dice.Roll(300) {
+		if o.k.probing {
+			return cqeNonempty
+		}
+		o.k.played("more")
+		if o.k.Mutant == MutantNoMore && o.dice.Roll(500) {
 			return 0
 		}
 		return cqeNonempty
