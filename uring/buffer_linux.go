@@ -67,7 +67,7 @@ func (s *Socket) Writev(buffers [][]byte) (int64, error) {
 		total += len(b)
 	}
 	n, err := s.sendv(buffers, total)
-	if err == fd.ErrDataHandler {
+	if err == fd.ErrHoldsLoop {
 		rest := bytes.Join(buffers, nil)[n:]
 		go func() {
 			defer s.write.gate.unlock()

@@ -202,7 +202,7 @@ func (s *Socket) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := s.send(p)
-	if err == fd.ErrDataHandler { // which cannot wait; and a part of a message would tear the stream
+	if err == fd.ErrHoldsLoop { // which cannot wait; and a part of a message would tear the stream
 		rest := append([]byte(nil), p[n:]...)
 		go func() {
 			defer s.write.gate.unlock()
