@@ -48,6 +48,8 @@ func (b *ringBackend) listen(addr net.Addr, network string, config accept.Config
 	return l, nil
 }
 
+func (b *ringBackend) away(work func()) error { return b.engine.Away(work) }
+
 func (b *ringBackend) features() Features { return b.engine.Features() }
 func (b *ringBackend) close() error       { return b.engine.Close() }
 func (b *ringBackend) stats() Stats       { return Stats(b.engine.Stats()) }

@@ -409,7 +409,7 @@ func (f *FD) failed(op string, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return &Error{Op: op, Err: os.ErrDeadlineExceeded}
 	}
-	if err == ErrDataHandler {
+	if err == ErrDataHandler || err == ErrHoldsLoop {
 		return &Error{Op: op, Err: err}
 	}
 	if errors.Is(err, net.ErrClosed) { // the Backend was closed, and its sockets with it

@@ -171,7 +171,7 @@ func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
 				return l.accepted(sysfd, errno)
 			}
 		default:
-			if err := l.watch(l.sysfd, false); err != nil {
+			if err := l.watch(l.sysfd, eventsRead); err != nil {
 				return nil, err
 			}
 			if err := d.park(l.engine, nil); err != nil {
