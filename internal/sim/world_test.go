@@ -264,7 +264,11 @@ func (w *world) turn() {
 	case n < 50 && w.conns > 0 && d.Roll(200):
 		w.connect(d)
 	case n < 50:
-		for range 1 + d.N(4) {
+		steps := 1 + d.N(4)
+		if d.Roll(100) { // much happens before anybody looks
+			steps = 1 + d.N(100)
+		}
+		for range steps {
 			w.k.Step(d)
 		}
 	case n < 55:
