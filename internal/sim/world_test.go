@@ -135,6 +135,9 @@ func (w *world) run() (ended bool) {
 	}
 	w.listen()
 	w.conns = 2 + w.dice.N(7)
+	if w.dice.Roll(100) { // a poller finds several ready at a time
+		w.conns += 20
+	}
 	for range 30 + w.dice.N(600) {
 		w.turn()
 		if len(w.k.Violations()) > 0 {
