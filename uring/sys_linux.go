@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// All that the ring, the parked ring and the loops ask of the kernel, one
+// All that the ring, the pollers and the loops ask of the kernel, one
 // function per system call. Under the build tag sim another file answers in the
 // kernel's place: see "The fake kernel" in ARCHITECTURE.md.
 
