@@ -151,7 +151,6 @@ func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
 		return nil, err
 	}
 	defer d.gate.unlock()
-	defer d.abortOn(ctx)()
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -174,8 +173,11 @@ func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
 			if err := l.watch(l.sysfd, eventsRead); err != nil {
 				return nil, err
 			}
-			if err := d.park(l.engine, nil); err != nil {
-				return nil, named("accept", err)
+			stop := d.abortOn(ctx)
+			err := d.park(l.engine, nil)
+			stop()
+			if err != nil {
+				return nil, err
 			}
 			if d.done {
 				d.done = false

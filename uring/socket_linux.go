@@ -112,8 +112,6 @@ func (s *Socket) received(n int, errno syscall.Errno) (int, error) {
 	case n > 0 && errno == 0:
 		raceAcquire()
 		return n, nil
-	case s.closed.Load():
-		return 0, net.ErrClosed // what our own shutdown looks like
 	case errno == 0:
 		return 0, io.EOF
 	}
@@ -178,10 +176,7 @@ func (s *Socket) WaitRead() error {
 			if readable || err != nil {
 				d.found(had)
 			}
-			switch {
-			case readable && s.closed.Load():
-				return net.ErrClosed // our own shutdown
-			case readable:
+			if readable {
 				return nil
 			}
 			continue
@@ -302,19 +297,12 @@ func (s *Socket) SetReadDeadline(t time.Time) error { return s.read.setDeadline(
 // SetWriteDeadline aborts sends from t on.
 func (s *Socket) SetWriteDeadline(t time.Time) error { return s.write.setDeadline(t) }
 
-// abortAll marks s closed and ends its calls: mark, shut down, abort. It does not wait.
+// abortAll marks s closed and ends its calls. It does not wait. There is no shutdown(2):
+// no call waits in the kernel, and close(2) tells the peer.
 func (s *Socket) abortAll() {
-	if s.closed.Swap(true) {
-		return
+	if !s.closed.Swap(true) {
+		s.abort()
 	}
-	if !s.resets.Load() && !s.duplicated.Load() {
-		s.use.RLock()
-		if s.sysfd != noFD {
-			_ = sysShutdown(int(s.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
-		}
-		s.use.RUnlock()
-	}
-	s.abort()
 }
 
 // Close ends the calls in flight, waits for them, and closes the descriptor. In a data
