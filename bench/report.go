@@ -191,20 +191,21 @@ func (c *CellReport) summarize(targets []Target) {
 		c.compare(s.Target, base)
 	}
 	for _, goal := range c.Cell.Goals {
-		if value, ok := c.valueOf(goal, cmp.Or(goal.Target, ours), cmp.Or(goal.Against, base)); ok {
-			c.Verdicts = append(c.Verdicts, Verdict{goal, value, goal.reached(value)})
+		if value, chance, ok := c.valueOf(goal, cmp.Or(goal.Target, ours), cmp.Or(goal.Against, base)); ok {
+			c.Verdicts = append(c.Verdicts, Verdict{goal, value, goal.reached(value) || goal.OrChance && chance})
 		}
 	}
 }
 
-// valueOf is what a goal bounds, if the targets that it takes ran.
-func (c *CellReport) valueOf(g Goal, target, against string) (value float64, ok bool) {
+// valueOf is what a goal bounds, if the targets that it takes ran. chance says that
+// it is a ratio of rounds that may be of equal targets.
+func (c *CellReport) valueOf(g Goal, target, against string) (value float64, chance, ok bool) {
 	if g.Itself {
 		s, ok := c.plain(g.Metric, target)
-		return s.Median, ok
+		return s.Median, false, ok
 	}
 	r, ok := c.ratios(target, against)[g.Metric]
-	return r.Median, ok && target != against
+	return r.Median, !r.Different, ok && target != against
 }
 
 // Comparison returns a comparison that was made, or nil.

@@ -28,8 +28,9 @@ type benchRunCommand struct {
 	Cells    []string          `name:"cell" help:"Run these cells only: names or regular expressions." placeholder:"NAME"`
 	Full     bool              `help:"Choose from the full matrix, which takes hours, instead of the headline." xor:"cells"`
 	Serve    bool              `help:"Choose from the cells that judge Backend.Serve, instead of the headline." xor:"cells"`
+	Apps     bool              `help:"Choose from the cells of real programs, instead of the headline." xor:"cells"`
 	Targets  []string          `name:"target" help:"Run these targets only, see --list." placeholder:"NAME"`
-	Also     map[string]string `help:"Run the io_uring of another build of this command too, such as one with -tags giouring." placeholder:"NAME=PATH"`
+	Also     map[string]string `help:"Run the io_uring of another build of this command too, such as one with -tags giouring; with --apps, of ringfd-apps." placeholder:"NAME=PATH"`
 	Peers    string            `help:"The folder with the programs of the other targets. By default that of this command." placeholder:"FOLDER"`
 	Rounds   int               `help:"Rounds of each target in each cell; those that vary much get twice as many." default:"9"`
 	Window   time.Duration     `help:"Length of a round." default:"150ms"`
@@ -116,6 +117,8 @@ func (c *benchRunCommand) config() (bench.Config, error) {
 		cells = bench.Full()
 	case c.Serve:
 		cells = bench.Serve()
+	case c.Apps:
+		cells = bench.Apps()
 	}
 	var err error
 	if config.Cells, err = bench.Select(cells, c.Cells); err != nil {
@@ -129,7 +132,11 @@ func (c *benchRunCommand) config() (bench.Config, error) {
 		}
 		peers = filepath.Dir(self)
 	}
-	if config.Targets, err = bench.SelectTargets(bench.Targets(peers), c.Targets); err != nil {
+	targets := bench.Targets(peers)
+	if c.Apps {
+		targets = bench.AppTargets(peers)
+	}
+	if config.Targets, err = bench.SelectTargets(targets, c.Targets); err != nil {
 		return config, err
 	}
 	config.Targets = append(otherBuilds(c.Also), config.Targets...)
