@@ -48,12 +48,12 @@ func Apps() []Cell {
 		both(inServe(deep(program("resp", load.RESP, 64, 64, 64), depth)))
 	}
 	both(program("https", load.Calls, 64, 64, 64))
-	both(inServe(program("proxy", load.Echo, 1<<10, 1<<10, 64)))
+	both(program("proxy", load.Echo, 1<<10, 1<<10, 64))
 	both(program("grpc", load.Calls, 64, 64, 64))
 	both(program("grpc-stream", load.Calls, 64, 64, 64))
 	both(program("websocket", load.Calls, 64, 64, 64))
 	both(inServe(program("two-writes", load.Exchange, 64, 1<<10, 64)))
-	both(inServe(program("upstream", load.Exchange, 64, 64, 64)))
+	both(inServe(program("upstream", load.Echo, 64, 64, 64)))
 	both(program("h2", load.Calls, 64, 64, 64))
 	for _, name := range []string{"yamux", "rlpx", "btcd"} {
 		both(program(name, load.Inside, 64, 64, 64))

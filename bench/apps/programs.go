@@ -26,8 +26,19 @@ type program struct {
 
 // programs are all of them. bench.Apps has their cells.
 var programs = map[string]program{
-	"echo": {handler: echo},
-	"http": {serve: serveHTTP},
+	"echo":        {handler: echo},
+	"http":        {serve: serveHTTP},
+	"fasthttp":    {serve: serveFast, handler: handleFast},
+	"resp":        {serve: serveRESP, handler: handleRESP},
+	"https":       {serve: serveTLS, call: callTLS},
+	"proxy":       {handler: proxy},
+	"grpc":        {serve: serveGRPC, call: callUnary},
+	"grpc-stream": {serve: serveGRPC, call: callStream},
+	"websocket":   {serve: serveWebsocket, call: callWebsocket},
+	"two-writes":  {handler: twoWrites},
+	"upstream":    {handler: upstream},
+	"h2":          {serve: serveTLS, call: callH2},
+	"yamux":       {pair: pairYamux},
 }
 
 func find(name string) (program, error) {

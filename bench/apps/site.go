@@ -133,3 +133,16 @@ func (c counting) Accept() (net.Conn, error) {
 	}
 	return conn, err
 }
+
+// pair makes a connection whose both ends are here.
+func (s *site) pair() (near, far net.Conn, err error) {
+	l, _, err := s.listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = l.Close() }()
+	if near, err = s.dial("tcp", l.Addr().String()); err == nil {
+		far, err = counting{l, &s.accepted}.Accept()
+	}
+	return near, far, err
+}
