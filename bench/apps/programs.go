@@ -39,6 +39,8 @@ var programs = map[string]program{
 	"upstream":    {handler: upstream},
 	"h2":          {serve: serveTLS, call: callH2},
 	"yamux":       {pair: pairYamux},
+	"rlpx":        {pair: pairRLPx},
+	"btcd":        {pair: pairBtcd},
 }
 
 func find(name string) (program, error) {

@@ -24,7 +24,7 @@ type Spec struct {
 	Workload Workload `json:"workload"`
 	// Program is that of a server that is a real program, for its own client.
 	Program string `json:"program,omitempty"`
-	Conns    int      `json:"conns"`
+	Conns   int    `json:"conns"`
 	// Depth is how many messages a connection has in flight, at most: a group of
 	// connections in Trace, and 1 in Churn.
 	Depth int `json:"depth"`
