@@ -24,6 +24,7 @@ var programs = map[string]string{
 	"yamux":       "yamux streams, both ends",
 	"rlpx":        "devp2p's RLPx, both ends",
 	"btcd":        "btcd peers, both ends",
+	"libp2p":      "libp2p streams, both ends",
 }
 
 // medianCPU is what the median over all cells of server CPU per message is to be.
@@ -55,7 +56,7 @@ func Apps() []Cell {
 	both(inServe(program("two-writes", load.Exchange, 64, 1<<10, 64)))
 	both(inServe(program("upstream", load.Echo, 64, 64, 64)))
 	both(program("h2", load.Calls, 64, 64, 64))
-	for _, name := range []string{"yamux", "rlpx", "btcd"} {
+	for _, name := range []string{"yamux", "rlpx", "btcd", "libp2p"} {
 		both(program(name, load.Inside, 64, 64, 64))
 	}
 	return cells

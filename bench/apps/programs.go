@@ -41,6 +41,7 @@ var programs = map[string]program{
 	"yamux":       {pair: pairYamux},
 	"rlpx":        {pair: pairRLPx},
 	"btcd":        {pair: pairBtcd},
+	"libp2p":      {pair: pairLibp2p},
 }
 
 func find(name string) (program, error) {

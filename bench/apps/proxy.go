@@ -8,11 +8,7 @@ import (
 // proxy copies between its client and an echo that stands behind it, on the same
 // target and in the same process: what the echo costs is in the figures of all.
 func proxy(s *site) (func(net.Conn), error) {
-	handle, err := echo(s)
-	if err != nil {
-		return nil, err
-	}
-	address, err := s.behind(handle)
+	address, err := s.behind(func(c net.Conn) { s.echo(c) })
 	if err != nil {
 		return nil, err
 	}

@@ -21,13 +21,9 @@ func pairYamux(s *site, i int) (load.Caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	handle, err := echo(s)
-	if err != nil {
-		return nil, err
-	}
 	go func() {
 		if stream, err := server.Accept(); err == nil {
-			handle(stream)
+			s.echo(stream)
 		}
 	}()
 	client, err := yamux.Client(near, config)
