@@ -153,10 +153,7 @@ func (r *runner) window(ctx context.Context, b *bout, count *SyscallRound) (Roun
 		round.Memory.perConn(b.before, b.kernelBefore, kernelMemory(), b.cell.Conns)
 	}
 	if knowsCPU {
-		others := machineAfter - machineBefore - round.Server.CPU.Total()
-		if b.load.process != b.server.process {
-			others -= result.Usage.CPU.Total()
-		}
+		others := machineAfter - machineBefore - round.Server.CPU.Total() - result.Usage.CPU.Total()
 		round.Others = max(0, others.Seconds()/(result.Wall.Seconds()*float64(r.report.Machine.CPUs)))
 	}
 	answered := after.Totals.Messages - before.Totals.Messages

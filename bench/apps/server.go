@@ -88,7 +88,12 @@ func (s *server) Run(d time.Duration) (any, error) {
 	if s.pairs == nil {
 		return nil, fmt.Errorf("%s has no clients in the server's process", s.spec.Program)
 	}
-	return s.pairs.Run(d)
+	result, err := s.pairs.Run(d)
+	if err != nil {
+		return nil, err
+	}
+	result.Usage, result.Busy = control.Usage{}, 0 // it is all the server's
+	return result, nil
 }
 
 func (s *server) Totals() control.Totals {

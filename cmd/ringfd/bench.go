@@ -36,6 +36,7 @@ type benchRunCommand struct {
 	Window   time.Duration     `help:"Length of a round." default:"150ms"`
 	Warmup   time.Duration     `help:"Time before each round that is not measured." default:"75ms"`
 	Syscalls bool              `help:"Count system calls too, with perf or strace, in a round of its own." default:"true" negatable:""`
+	Cross    bool              `name:"cross-check" help:"With --apps, let wrk, h2load and redis-benchmark check the generator, where they are." default:"true" negatable:""`
 	Driver   string            `help:"How the generator drives its sockets: io_uring, epoll or portable. By default the cheapest that works." enum:",io_uring,epoll,portable" default:"" placeholder:"NAME"`
 	JSON     string            `name:"json" help:"Write the machine, the settings and every round to this file; - is standard output, instead of the table." placeholder:"FILE"`
 	HTML     string            `name:"html" help:"Write a page with plots to this file." placeholder:"FILE"`
@@ -105,7 +106,7 @@ func writeFile(path string, write func(io.Writer) error) error {
 func (c *benchRunCommand) config() (bench.Config, error) {
 	config := bench.Config{
 		Settings: bench.Settings{
-			Rounds: c.Rounds, Warmup: c.Warmup, Window: c.Window, Syscalls: c.Syscalls, Driver: load.Driver(c.Driver), Args: os.Args[1:],
+			Rounds: c.Rounds, Warmup: c.Warmup, Window: c.Window, Syscalls: c.Syscalls, CrossCheck: c.Apps && c.Cross, Driver: load.Driver(c.Driver), Args: os.Args[1:],
 		},
 		// Asked for by name, a target must be there; by default the bench runs
 		// what there is and says what is missing.
