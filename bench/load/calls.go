@@ -46,7 +46,7 @@ func OpenCallers(n int, open func(i int) (Caller, error)) (*Callers, error) {
 	return c, nil
 }
 
-// Run calls for d, and waits for the last replies.
+// Run calls for d, each Caller at least once, and waits for the last replies.
 func (c *Callers) Run(d time.Duration) (*Result, error) {
 	runtime.GC()
 	c.latency.Reset()
@@ -56,7 +56,8 @@ func (c *Callers) Run(d time.Duration) (*Result, error) {
 	var all sync.WaitGroup
 	for i, caller := range c.callers {
 		all.Go(func() {
-			for from := time.Now(); from.Before(end); {
+			from := time.Now()
+			for {
 				if err := caller.Call(); err != nil {
 					c.fail(fmt.Errorf("connection %d: %w", i, err))
 					return
@@ -65,7 +66,9 @@ func (c *Callers) Run(d time.Duration) (*Result, error) {
 				c.mu.Lock()
 				record(c.latency, int64(now.Sub(from)))
 				c.mu.Unlock()
-				from = now
+				if from = now; !now.Before(end) {
+					return
+				}
 			}
 		})
 	}
