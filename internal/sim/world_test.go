@@ -352,7 +352,11 @@ func (w *world) dialed(err error) {
 }
 
 func (w *world) addOutside(e *simkernel.Endpoint, d *simkernel.Dice) {
-	w.outside = append(w.outside, &outside{e: e, quota: d.N(1 << d.N(18)), stingy: d.Roll(200)})
+	quota := d.N(1 << d.N(18))
+	if d.Roll(300) {
+		quota = 1 << 18
+	}
+	w.outside = append(w.outside, &outside{e: e, quota: quota, stingy: d.Roll(200)})
 }
 
 // outsideActs does one thing outside.
@@ -403,7 +407,7 @@ func (w *world) end() bool {
 		}
 	}
 	if orderly {
-		if d.Roll(500) {
+		if d.Roll(800) {
 			if !w.settle("nothing more happens", func() bool { return false }, 14) {
 				return false
 			}

@@ -29,6 +29,7 @@ type ring struct {
 	poked    bool // whoever waits gets EINTR
 	entering int  // threads in enter
 	disabled bool
+	missed   int      // cancels in a row that found nothing
 	poller   bool     // it was asked for what only pollers ask
 	batch    []*op    // of a poller, in the present enter
 	posts    []func() // their completions
