@@ -110,6 +110,7 @@ var columns = []column{
 	{"allocs/msg", MetricAllocs, "%.2f", 1},
 	{"user B/conn", MetricUserPerConn, "%.0f", 1},
 	{"kernel B/conn", MetricKernelConn, "%.0f", 1},
+	{"least share", MetricLeastShare, "%.2f", 1},
 }
 
 // columns leaves out those without a figure.
