@@ -115,7 +115,7 @@ func (l *loop) stillFlushes(c *conn) bool {
 	switch {
 	case s.first == nil, s.err != nil, c.resets.Load():
 		return false
-	case s.inFlight == sendAtOnce:
+	case s.inFlight == sendCopying, s.inFlight == sendZeroCopy:
 		return true
 	case l.stopping:
 		return false
@@ -138,7 +138,6 @@ func (l *loop) endRequests(c *conn) {
 		_ = sysShutdown(int(c.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
 	}
 	l.cancelReceive(c)
-	l.cancelSend(c)
 }
 
 // closeDescriptor closes it through the ring. A descriptor that lingers would make
