@@ -98,6 +98,9 @@ const (
 	featMinTimeout   = 1 << 15
 )
 
+// CQE flags.
+const cqeSockNonempty = 1 << 2 // after a receive or an accept: the socket has more
+
 // io_uring_enter flags.
 const enterGetEvents = 1 << 0
 
@@ -112,6 +115,7 @@ const (
 	sqeSkipSuccess = 1 << 6
 
 	recvSendPollFirst = 1 << 0  // ioprio of send and recv
+	acceptDontwait    = 1 << 1  // ioprio of accept
 	pollAddMulti      = 1 << 0  // len of poll_add
 	sendZCReportUsage = 1 << 3  // ioprio of send_zc
 	notifCopied       = 1 << 31 // result of its notification: the data was copied

@@ -201,10 +201,14 @@ func (f Features) sendFlags() uint32 {
 }
 
 // consistent takes out of f what is of no use without another feature: a short
-// send counts as a failure, and so posts a completion, with MSG_WAITALL only.
+// send counts as a failure, and so posts a completion, with MSG_WAITALL only; a kernel
+// that says of unix sockets whether there is more says so of TCP.
 func (f Features) consistent() Features {
 	if !f.Has(FeatureSendWaitAll) {
 		f &^= FeatureSkipSuccess
+	}
+	if !f.Has(FeatureSockNonempty) {
+		f &^= FeatureUnixNonempty
 	}
 	return f
 }

@@ -35,6 +35,9 @@ const (
 	FeatureSyncCancel
 	FeatureSendWaitAll
 	FeatureRestrictions
+	FeatureSockNonempty
+	FeatureUnixNonempty
+	FeatureAcceptDontwait
 	featureEnd
 )
 
@@ -77,6 +80,9 @@ var FeatureTable = [...]FeatureInfo{
 	{FeatureSyncCancel, "sync_cancel", "6.0", "frees the memory of a loop whose ring failed", "such memory stays mapped", true},
 	{FeatureSendWaitAll, "send_waitall", "6.1", "one request sends a large message, and says how much if it is cancelled", "a request for each part that the socket takes", true},
 	{FeatureRestrictions, "restrictions", "5.10", "a ring does only what this library asks of it, whoever gets hold of it", "a ring does all that the kernel can", true},
+	{FeatureSockNonempty, "sock_nonempty", "5.19", "a receive that emptied a TCP socket is not followed by one that finds nothing", "receives go on until one finds nothing", true},
+	{FeatureUnixNonempty, "unix_nonempty", "6.17", "the same for unix sockets", "receives go on until one finds nothing", true},
+	{FeatureAcceptDontwait, "accept_dontwait", "6.10", "an accept through the ring never waits in the kernel", "accept4 is called directly", true},
 }
 
 // Has reports whether f holds all of want.

@@ -138,6 +138,9 @@ func (p *prober) run() {
 	p.try(FeatureSyncCancel, p.syncCancel)
 	p.try(FeatureSendWaitAll, p.sendWaitAll)
 	p.try(FeatureRestrictions, p.restrictions)
+	p.try(FeatureSockNonempty, p.sockNonempty)
+	p.try(FeatureUnixNonempty, p.unixNonempty)
+	p.try(FeatureAcceptDontwait, p.acceptDontwait)
 }
 
 // answer files what a trial said: the feature is there, or not, or (for lack

@@ -81,6 +81,9 @@ func features(d *simkernel.Dice) (simkernel.Features, uring.Features) {
 	if !has.Has(uring.FeatureSingleIssuer) {
 		has &^= uring.FeatureDeferTaskrun
 	}
+	if !has.Has(uring.FeatureSockNonempty) {
+		has &^= uring.FeatureUnixNonempty
+	}
 	if !has.Has(uring.FeatureBufferRing) {
 		has &^= uring.FeatureBufferRingInc | uring.FeatureMultishotRecv
 	}
@@ -90,7 +93,9 @@ func features(d *simkernel.Dice) (simkernel.Features, uring.Features) {
 		MultishotRecv: has.Has(uring.FeatureMultishotRecv), MultishotAccept: has.Has(uring.FeatureMultishotAccept),
 		NAPI: has.Has(uring.FeatureNAPI), SyncCancel: has.Has(uring.FeatureSyncCancel),
 		SendWaitAll: has.Has(uring.FeatureSendWaitAll), Restrictions: has.Has(uring.FeatureRestrictions),
-		EOFKeepsBuffer: d.Roll(300), BusyWhenFull: d.Roll(300), Overtakes: d.Roll(300),
+		SockNonempty: has.Has(uring.FeatureSockNonempty), UnixNonempty: has.Has(uring.FeatureUnixNonempty),
+		AcceptDontwait: has.Has(uring.FeatureAcceptDontwait),
+		EOFKeepsBuffer: d.Roll(300), BusyWhenFull: d.Roll(300), Overtakes: d.Roll(300), EOFNonempty: d.Roll(300),
 		MaxEntries:     []uint32{0, 0, 2, 4, 8, 16}[d.N(6)],
 		MemlockEntries: []uint32{8, 16, 32, 64, 64, 1024}[d.N(6)],
 	}
