@@ -24,6 +24,7 @@ type sending struct {
 	refused     bool // a call that has a part of the request is not to go on
 	looked      bool // it is in loop.quiet
 	full        bool // the socket takes no more until epoll tells of room
+	watched     bool // epoll knows the socket
 	copies      bool // sending without a copy copies here
 	halfClose   bool // shutdown(2) once the queue is empty
 	halfClosed  bool

@@ -27,10 +27,12 @@ func (l *loop) waitForRoom(c *conn) {
 			l.makePrivate(p)
 		}
 	}
-	c.send.full = true
-	if errno := sysEpollAwaitRoom(l.roomFD, c.sysfd, c.userData(kindSend)); errno != 0 {
+	errno := sysEpollAwaitRoom(l.roomFD, c.sysfd, c.userData(kindSend), c.send.watched)
+	if errno != 0 {
 		l.sendFailed(c, os.NewSyscallError("epoll_ctl", errno))
+		return
 	}
+	c.send.full, c.send.watched = true, true
 }
 
 // awaitRoom has room in any socket complete a request.

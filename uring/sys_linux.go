@@ -223,19 +223,14 @@ func sysEpollAdd(epoll, fd int, token uint64) error {
 	return unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &e)
 }
 
-// sysEpollAwaitRoom has epoll tell once when fd has room, or an error.
-func sysEpollAwaitRoom(epoll int, fd int32, token uint64) syscall.Errno {
-	e := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: int32(uint32(token)), Pad: int32(uint32(token >> 32))}
-	errno := sysEpollCtl(epoll, unix.EPOLL_CTL_MOD, fd, &e)
-	if errno == syscall.ENOENT { // the first time
-		errno = sysEpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &e)
+// sysEpollAwaitRoom has epoll tell once that fd has room, or an error. It keeps its P.
+func sysEpollAwaitRoom(epoll int, fd int32, token uint64, again bool) syscall.Errno {
+	op := unix.EPOLL_CTL_ADD
+	if again {
+		op = unix.EPOLL_CTL_MOD
 	}
-	return errno
-}
-
-// sysEpollCtl is epoll_ctl(2) that keeps its P.
-func sysEpollCtl(epoll, op int, fd int32, e *epollEvent) syscall.Errno {
-	_, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epoll), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(e)), 0, 0)
+	e := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: int32(uint32(token)), Pad: int32(uint32(token >> 32))}
+	_, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epoll), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(&e)), 0, 0)
 	return errno
 }
 
