@@ -89,3 +89,48 @@ func TestBoundWorkers(t *testing.T) {
 		}
 	})
 }
+
+// TestCloseWithoutCopy closes an engine while a peer does not read what is sent to it
+// without a copy: the kernel has the memory, and must let go of it first.
+func TestCloseWithoutCopy(t *testing.T) {
+	const drain = 100 * time.Millisecond
+	e := newEngine(t, Config{Loops: LoopConfig{Count: 1, WriteLimit: 1 << 20, Drain: drain, ZeroCopy: 1}})
+	if !e.used.Has(FeatureSendZC) {
+		t.Skip("nothing is sent without a copy here: Linux 6.0 makes this run")
+	}
+	set, err := e.startLoops()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrote := make(chan error, 1)
+	l, _ := serveOn(t, e, fd.Handler{Blocking: func(f *fd.FD) {
+		_, _ = f.Read(make([]byte, 1))
+		_, err := f.Write(make([]byte, 16<<20))
+		wrote <- err
+	}})
+	peer, err := net.Dial("tcp4", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer peer.Close()
+	if _, err := peer.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the kernel has a part", func() (sent bool) {
+		onLoop(t, set.all[0], func(l *loop) {
+			for _, s := range l.conns.slots {
+				sent = sent || s.c != nil && s.c.send.inFlight == sendNotified
+			}
+		})
+		return sent
+	})
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-wrote; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the Write ended with %v", err)
+	}
+	if _, err := io.Copy(io.Discard, peer); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the peer finds %v", err)
+	}
+}
