@@ -13,22 +13,26 @@ type Histogram = uring.Histogram
 type Stats struct {
 	// Sockets and Listeners are open now.
 	Sockets, Listeners int
-	// InFlight is how many requests the kernel holds now.
+	// InFlight is how many requests of goroutines' connections the kernel holds between
+	// two system calls: always 0, since each completes in the call that submits it.
 	InFlight int
-	// Enters is how many io_uring_enter calls were made, Submitted how many
-	// requests they carried, and Completed how many of those have ended.
+	// Enters is how many io_uring_enter calls the pollers made, Submitted how many
+	// requests they carried (receives and accepts of goroutines that waited), and
+	// Completed how many of those have ended. Submitted - Enters is how many system
+	// calls were saved by making them together. All other calls of goroutines (sends,
+	// receives of what had come already, connect, close) are system calls of their own.
 	Enters, Submitted, Completed uint64
-	// Wakeups is how often a reaper was woken, Overflows how often a completion
-	// queue was full, Resubmitted how many requests had to be made again (nobody
-	// here cancelled them, or the kernel would not wait), Spins how often
-	// BusyPoll found what it waited for and SpinsLost how often it did not.
-	Wakeups, Overflows, Resubmitted, Spins, SpinsLost uint64
-	// RingsLost is how many parked rings failed, and all their connections with each.
-	// A new one takes the place of each.
+	// Wakeups is how often a poller was woken.
+	Wakeups uint64
+	// Spins is how often BusyPoll found what it waited for, SpinsLost how often it did
+	// not.
+	Spins, SpinsLost uint64
+	// RingsLost is how many rings of pollers failed. No connection notices: callers make
+	// their calls without one until the next takes its place.
 	RingsLost uint64
 	// Loops are those that Serve, DialServe and Broadcast run on, in an order that
 	// stays; nil before the first connection. The counters above, but for those of
-	// what is open, are of the parked rings alone.
+	// what is open, are of the pollers alone.
 	Loops []LoopStats
 }
 
@@ -37,18 +41,16 @@ type Stats struct {
 // counter that has shrunk is of another Backend, and counts from zero.
 func (s Stats) Sub(earlier Stats) Stats {
 	d := Stats{
-		Sockets:     s.Sockets,
-		Listeners:   s.Listeners,
-		InFlight:    s.InFlight,
-		Enters:      since(s.Enters, earlier.Enters),
-		Submitted:   since(s.Submitted, earlier.Submitted),
-		Completed:   since(s.Completed, earlier.Completed),
-		Wakeups:     since(s.Wakeups, earlier.Wakeups),
-		Overflows:   since(s.Overflows, earlier.Overflows),
-		Resubmitted: since(s.Resubmitted, earlier.Resubmitted),
-		Spins:       since(s.Spins, earlier.Spins),
-		SpinsLost:   since(s.SpinsLost, earlier.SpinsLost),
-		RingsLost:   since(s.RingsLost, earlier.RingsLost),
+		Sockets:   s.Sockets,
+		Listeners: s.Listeners,
+		InFlight:  s.InFlight,
+		Enters:    since(s.Enters, earlier.Enters),
+		Submitted: since(s.Submitted, earlier.Submitted),
+		Completed: since(s.Completed, earlier.Completed),
+		Wakeups:   since(s.Wakeups, earlier.Wakeups),
+		Spins:     since(s.Spins, earlier.Spins),
+		SpinsLost: since(s.SpinsLost, earlier.SpinsLost),
+		RingsLost: since(s.RingsLost, earlier.RingsLost),
 	}
 	for i, loop := range s.Loops {
 		if i < len(earlier.Loops) {

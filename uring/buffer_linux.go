@@ -1,9 +1,13 @@
 package uring
 
 import (
+	"bytes"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ringfd/ringfd/fd"
 )
 
 // maxTransfer bounds one request; the kernel moves at most 2 GiB at a time.
@@ -53,37 +57,53 @@ func (v *vector) fill(buffers [][]byte, skip int64) (total int) {
 // clear lets go of the buffers and keeps the memory for the next call.
 func (v *vector) clear() { clear(v.iov[:cap(v.iov)]) }
 
-// Writev sends all the buffers with as few SENDMSG requests as they need.
+// Writev sends all the buffers with as few calls of sendmsg(2) as they need.
 func (s *Socket) Writev(buffers [][]byte) (int64, error) {
-	var total int64
+	if err := s.write.gate.lock(s.engine); err != nil {
+		return 0, err
+	}
+	var total int
 	for _, b := range buffers {
-		total += int64(len(b))
+		total += len(b)
 	}
-	d := &s.write
-	d.lock.Lock()
-	defer d.lock.Unlock()
-	o := &d.op
-	if o.vec == nil {
-		o.vec = new(vector)
+	n, err := s.sendv(buffers, total)
+	if err == fd.ErrHoldsLoop {
+		rest := bytes.Join(buffers, nil)[n:]
+		go func() {
+			defer s.write.gate.unlock()
+			_, _ = s.send(rest)
+		}()
+		return int64(total), nil
 	}
-	defer o.vec.clear()
-	wait := !s.ring.used.Has(FeatureSkipSuccess)
-	var sent int64
+	s.write.gate.unlock()
+	return int64(n), err
+}
+
+// sendv is send for vectors.
+func (s *Socket) sendv(buffers [][]byte, total int) (sent int, err error) {
+	raceRelease()
+	v := vectors.Get().(*vector)
+	defer vectors.Put(v)
+	defer v.clear()
 	for sent < total {
-		size := o.vec.fill(buffers, sent)
-		o.sqe = sqe{
-			opcode: opSendmsg, fd: s.sysfd, addr: uint64(uintptr(unsafe.Pointer(&o.vec.msg))), len: 1,
-			opFlags: s.ring.used.sendFlags(),
+		if state := s.write.state.Load(); state&dirAborted != 0 {
+			return sent, s.write.refusal(state)
 		}
-		n, err := s.ring.send(o, size, wait)
-		if err == errWouldWait {
-			wait = true
+		v.fill(buffers, int64(sent))
+		n, errno := sysSendmsg(s.sysfd, &v.msg, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		if errno == 0 {
+			sent += n
 			continue
 		}
-		if err != nil {
-			return sent, s.failure("writev", err)
+		err := s.sendError(errno)
+		if err == errNoRoom {
+			err = s.awaitRoom()
 		}
-		sent += int64(n)
+		if err != nil {
+			return sent, err
+		}
 	}
 	return sent, nil
 }
+
+var vectors = sync.Pool{New: func() any { return new(vector) }}

@@ -166,6 +166,12 @@ func (l *loop) closeDescriptor(c *conn) {
 	}
 }
 
+// lingers reports whether closing waits (SO_LINGER).
+func lingers(sysfd int) bool {
+	l, err := sysGetLinger(sysfd)
+	return err == nil && l.Onoff != 0 && l.Linger > 0
+}
+
 func errnoResult(err error) int32 {
 	if errno, ok := err.(syscall.Errno); ok {
 		return -int32(errno)

@@ -295,8 +295,13 @@ func (l *loop) cancel(userData uint64) {
 	l.push(&sqe{opcode: opAsyncCancel, addr: userData, userData: kindCancelBit | userData})
 }
 
-// cancelled handles the completion of a cancel. One whose request is in flight still is
-// made again: see parked.cancelAgain.
+// cancelPause is how long a request that a cancel has found has to end, before it is
+// cancelled again.
+const cancelPause = time.Millisecond
+
+// cancelled handles the completion of a cancel. A cancel whose request is still in flight
+// is made again: the kernel does not find a request that it is about to try again, and
+// Linux 5.10 can find one, say so, and forget that when the request waits again.
 func (l *loop) cancelled(e cqe) {
 	data := e.userData &^ kindCancelBit
 	switch {

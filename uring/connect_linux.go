@@ -10,18 +10,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Connect makes the OS socket and connects it through the ring. ctx ends it by
-// a cancel request; when it fails the socket is closed, since the kernel may
-// have sent a SYN already and a cancelled connect leaves it half way.
+// Connect makes the OS socket and connects it. When it fails, or ctx ends, the socket is
+// closed: a SYN may be under way.
 func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
-	s.write.lock.Lock()
-	defer s.write.lock.Unlock()
+	if err := s.write.gate.lock(s.engine); err != nil {
+		return err
+	}
+	defer s.write.gate.unlock()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	d := &s.write.deadline // is for Write; and ctx, for Connect
-	d.suspend(s.ring, &s.write.op)
-	defer d.resume(&s.write.op)
+	s.write.suspendDeadline(true) // it is for Write; and ctx, for Connect
+	defer s.write.suspendDeadline(false)
 	family, err := familyOf(addr)
 	if err != nil {
 		return err
@@ -38,7 +38,10 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 		return err
 	}
 	if err := s.connect(ctx, addr); err != nil {
-		return err // FD.Connect closes s
+		if s.closed.Load() {
+			return net.ErrClosed
+		}
+		return named("connect", err) // FD.Connect closes s
 	}
 	local := localAddrOf(sysfd)
 	s.addrs.mu.Lock()
@@ -47,45 +50,48 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 	return nil
 }
 
+// connect connects, and waits for the answer. Reference: connect(2), EINPROGRESS.
 func (s *Socket) connect(ctx context.Context, addr net.Addr) error {
-	p, o := s.ring, &s.write.op
-	o.remote = new(rawAddr)
-	defer func() { o.remote = nil }()
-	if err := o.remote.set(addr, s.family); err != nil {
+	defer s.write.abortOn(ctx)()
+	var remote rawAddr
+	if err := remote.set(addr, s.family); err != nil {
 		return err
 	}
-	defer p.abortOn(ctx, o)()
-	s.connecting.Store(true)
-	defer s.connecting.Store(false)
-	if s.closed.Load() { // perhaps shut down already
-		return s.failure("connect", net.ErrClosed)
+	switch errno := sysConnect(int(s.sysfd), &remote); errno {
+	case 0, syscall.EISCONN:
+		return nil
+	case syscall.EINPROGRESS, syscall.EALREADY, syscall.EINTR:
+		return s.awaitConnected()
+	default:
+		return errno
 	}
-	o.sqe = sqe{opcode: opConnect, fd: s.sysfd, addr: o.remote.address(), off: uint64(o.remote.len)}
-	_, err := p.run(o, false)
-	if err == syscall.EISCONN { // a repeated request found the first one done
-		err = nil
-	}
-	if err != nil {
-		return s.failure("connect", err)
-	}
-	return nil
 }
 
-// abortOn aborts o when ctx ends. The function it returns stops that, and
-// waits for it where it is under way.
-func (p *parked) abortOn(ctx context.Context, o *op) (stop func()) {
-	if ctx.Done() == nil {
-		return func() {}
-	}
-	done := make(chan struct{})
-	stopAfter := context.AfterFunc(ctx, func() {
-		p.abort(o, abortContext, ctx.Err())
-		close(done)
-	})
-	return func() {
-		if !stopAfter() {
-			<-done
-			p.allow(o, abortContext)
+// awaitConnected waits for room, which comes with the answer. It may come without
+// one: then the connection has no peer yet.
+func (s *Socket) awaitConnected() error {
+	d := &s.write
+	d.attempt(dirReady)
+	for {
+		if state := d.state.Load(); state&dirAborted != 0 {
+			return d.refusal(state)
+		}
+		if err := s.park(d, nil, eventsRoom); err != nil {
+			return err
+		}
+		if state := d.state.Load(); state&dirAborted != 0 {
+			return d.refusal(state)
+		}
+		d.attempt(dirReady)
+		failure, err := sysSocketError(int(s.sysfd))
+		switch {
+		case err != nil:
+			return err
+		case failure == 0 && remoteAddrOf(int(s.sysfd)) != nil, failure == syscall.EISCONN:
+			d.found(0)
+			return nil
+		case failure != 0 && failure != syscall.EINPROGRESS && failure != syscall.EALREADY && failure != syscall.EINTR:
+			return failure
 		}
 	}
 }
@@ -103,8 +109,7 @@ func familyOf(addr net.Addr) (int, error) {
 	return 0, &net.AddrError{Err: "want a *net.TCPAddr or *net.UnixAddr", Addr: addr.String()}
 }
 
-// newSocket makes a blocking socket: io_uring never blocks on it, and before
-// Linux 5.19 a non-blocking one would answer EAGAIN instead of waiting.
+// newSocket makes a socket that does not block.
 func newSocket(family int) (int, error) {
 	sysfd, err := sysSocket(family)
 	return sysfd, os.NewSyscallError("socket", err)

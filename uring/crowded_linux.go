@@ -47,29 +47,6 @@ func (c *crowd) yielded(took int64, isLong bool) {
 	}
 }
 
-// A parked ring's yield has let others run than callers of the ring if it took
-// strangersRan for each request that is in the batch after it. A caller that computes
-// for as long as that between its calls gains nothing by a batch either.
-const (
-	strangersRan = int64(50 * time.Microsecond)
-	shortYield   = int64(time.Millisecond)
-)
-
-// gather lets every goroutine that can run add to the batch.
-func (p *parked) gather() {
-	if p.crowd.isHere() {
-		return
-	}
-	took := yield()
-	isLong := took > shortYield
-	if isLong {
-		p.mu.Lock()
-		isLong = took > strangersRan*int64(p.submitted-p.taken)
-		p.mu.Unlock()
-	}
-	p.crowd.yielded(took, isLong)
-}
-
 // longYield is how long a loop's yield takes in a crowd, and fairTurn how long it
 // keeps its P then before it yields again: as goroutines do that compute.
 const longYield, fairTurn = int64(3 * time.Millisecond), int64(10 * time.Millisecond)

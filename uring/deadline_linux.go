@@ -1,117 +1,112 @@
 package uring
 
 import (
+	"math"
 	"net"
-	"os"
 	"sync"
 	"time"
 )
 
-// deadline aborts the calls of one direction from a point in time on. Setting
-// it arms a timer of the Go runtime and costs no syscall.
+// deadline aborts the calls of one direction from a point in time on. Setting it makes
+// no system call: one that has passed sets a bit, one to come arms a timer of the Go
+// runtime, and one that comes later than the timer only moves on when that fires.
 type deadline struct {
 	mu      sync.Mutex
-	ring    *parked // that of the op, once a deadline was set
 	timer   *time.Timer
-	at      time.Time // zero: none
-	expired bool      // the op is aborted
-	stopped bool      // the socket is closed
+	at      int64 // by the clock, which no change of the wall clock moves; 0: none
+	fires   int64 // when the timer does; 0: it is not armed
+	stopped bool  // the socket is closed
 
-	suspended bool // the op does something that has no deadline
+	suspended bool // the direction does something that has no deadline
 }
 
-// set makes o fail with os.ErrDeadlineExceeded from t on; never, for the zero
-// time.
-func (d *deadline) set(p *parked, o *op, t time.Time) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.stopped {
+// setDeadline makes the calls of d fail with os.ErrDeadlineExceeded from t on; never, for
+// the zero time.
+func (d *direction) setDeadline(t time.Time) error {
+	l := &d.deadline
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped {
 		return net.ErrClosed
 	}
-	if d.timer != nil {
-		d.timer.Stop()
+	if l.at = 0; !t.IsZero() {
+		l.at = deadlineAt(time.Until(t))
 	}
-	d.ring, d.at = p, t
-	if !t.IsZero() {
-		wait := time.Until(t)
-		if wait <= 0 {
-			d.expire(o)
-			return nil
-		}
-		if d.timer == nil {
-			d.timer = time.AfterFunc(wait, func() { d.fire(o) })
-		} else {
-			d.timer.Reset(wait)
-		}
-	}
-	if d.expired {
-		d.expired = false
-		p.allow(o, abortDeadline)
-	}
+	d.applyDeadline()
 	return nil
 }
 
-// fire is the timer's. One that was stopped or set anew too late to know finds
-// that it is not its time.
-func (d *deadline) fire(o *op) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.stopped && !d.at.IsZero() && time.Until(d.at) <= 0 {
-		d.expire(o)
+// pastDeadline is of any time that has passed.
+const pastDeadline = 1
+
+// deadlineAt is so much from now by the clock; what is too far away is the end of all
+// time.
+func deadlineAt(wait time.Duration) int64 {
+	if wait <= 0 {
+		return pastDeadline
 	}
+	if now := clock(); int64(wait) < math.MaxInt64-now {
+		return now + int64(wait)
+	}
+	return math.MaxInt64
 }
 
-func (d *deadline) expire(o *op) {
-	if d.suspended {
+// applyDeadline has the deadline take effect, now or later. Its lock is held.
+func (d *direction) applyDeadline() {
+	l := &d.deadline
+	if l.at == 0 || l.suspended {
+		d.allow(abortDeadline)
 		return
 	}
-	d.expired = true
-	d.ring.abort(o, abortDeadline, os.ErrDeadlineExceeded)
-}
-
-// move is for an op that goes to another ring.
-func (d *deadline) move(p *parked) {
-	d.mu.Lock()
-	d.ring = p
-	d.mu.Unlock()
-}
-
-// suspend has the deadline wait until resume: what o does meanwhile has none.
-func (d *deadline) suspend(p *parked, o *op) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.suspended = true
-	if d.expired {
-		d.expired = false
-		p.allow(o, abortDeadline)
+	wait := int64(0)
+	if l.at != pastDeadline {
+		wait = l.at - clock()
+	}
+	if wait <= 0 {
+		d.abort(abortDeadline)
+		return
+	}
+	d.allow(abortDeadline)
+	if l.fires != 0 && l.fires <= l.at {
+		return
+	}
+	l.fires = l.at
+	if l.timer == nil {
+		l.timer = time.AfterFunc(time.Duration(wait), d.timerFired)
+	} else {
+		l.timer.Reset(time.Duration(wait))
 	}
 }
 
-func (d *deadline) resume(o *op) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.suspended = false
-	if !d.stopped && !d.at.IsZero() && time.Until(d.at) <= 0 {
-		d.expire(o)
+func (d *direction) timerFired() {
+	l := &d.deadline
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped {
+		return
+	}
+	// One that was reset as it fired comes twice: the second finds its time.
+	l.fires = 0
+	d.applyDeadline()
+}
+
+// suspendDeadline has the deadline wait until resumeDeadline: what the direction does
+// meanwhile has none.
+func (d *direction) suspendDeadline(on bool) {
+	d.deadline.mu.Lock()
+	defer d.deadline.mu.Unlock()
+	d.deadline.suspended = on
+	if !d.deadline.stopped {
+		d.applyDeadline()
 	}
 }
 
-// stop ends the timer for good.
-func (d *deadline) stop() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.stopped = true
-	if d.timer != nil {
-		d.timer.Stop()
+// stopDeadline ends the timer for good.
+func (d *direction) stopDeadline() {
+	d.deadline.mu.Lock()
+	defer d.deadline.mu.Unlock()
+	d.deadline.stopped = true
+	if d.deadline.timer != nil {
+		d.deadline.timer.Stop()
 	}
-}
-
-// SetReadDeadline aborts receives from t on.
-func (s *Socket) SetReadDeadline(t time.Time) error {
-	return s.read.deadline.set(s.ring, &s.read.op, t)
-}
-
-// SetWriteDeadline aborts sends from t on.
-func (s *Socket) SetWriteDeadline(t time.Time) error {
-	return s.write.deadline.set(s.ring, &s.write.op, t)
 }

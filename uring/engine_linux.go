@@ -9,20 +9,24 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ringfd/ringfd/fd"
 	"github.com/ringfd/ringfd/internal/testsize"
 )
 
-// Engine serves goroutines that make blocking calls, on a few parked rings: each
-// has its locks, in the kernel too, and connections are spread over the rings in
-// turns.
+// Engine serves goroutines that make blocking calls, with a few pollers over which the
+// connections are spread in turns; and handlers, on loops.
 type Engine struct {
-	rings     []*parked // replaced when they are lost; guarded by ringsMu
-	renewedAt []int64   // by the clock: when each was, the last time
-	ringsMu   heldLock
-	next      atomic.Uint32 // the ring of the next socket
-	ringsLost atomic.Uint64
-	past      Stats          // of rings that were replaced; guarded by ringsMu
+	config Config
+	used   Features
+
+	pollers   atomic.Pointer[[]*poller]
+	pollersMu sync.Mutex    // held to add one
+	next      atomic.Uint32 // the poller of the next socket
+	wakers    wakers
 	telling   sync.WaitGroup // goroutines that call Events.RingLost
+
+	spinning         atomic.Bool // a reader spins: BusyPoll
+	spins, spinsLost atomic.Uint64
 
 	mu        sync.Mutex
 	closed    bool
@@ -30,10 +34,8 @@ type Engine struct {
 	sockets   map[*Socket]struct{}
 	listeners map[*Listener]struct{}
 
-	config      Config
-	used        Features
 	loopsMu     heldLock
-	loops       *loops // nil before the first use
+	loops       atomic.Pointer[loops] // nil before the first use
 	loopsClosed bool
 }
 
@@ -43,113 +45,58 @@ type Config struct {
 	Without Features
 	// BusyPoll is how long a reader spins before it parks; zero is never.
 	BusyPoll time.Duration
-	// Entries is the length of each submission queue, a power of two; zero is
-	// 1024. The completion queue has eight times as many.
-	Entries uint32
 	// Loops configures what Serve runs on.
 	Loops LoopConfig
 }
 
-const (
-	defaultEntries = 1024
-	maxRings       = 16
-)
-
-// New probes the kernel (once per process), makes the rings and starts their
-// reapers. When RLIMIT_MEMLOCK does not allow the first it tries smaller ones; when it
-// does not allow others it makes do with fewer, so that the loops find some memory
-// too.
-// The error says why io_uring cannot be used; Cure knows what to do about it.
+// New probes the kernel (once per process) and starts a poller. Where RLIMIT_MEMLOCK
+// does not allow its ring it tries smaller ones. The error says why io_uring cannot be
+// used; Cure knows what to do about it.
 func New(c Config) (*Engine, error) {
 	report := Probe()
 	if report.Err != nil {
 		return nil, report.Err
 	}
-	if c.Entries == 0 {
-		c.Entries = defaultEntries
-	}
 	used := (report.Found & usedFeatures &^ c.Without).consistent()
 	e := &Engine{config: c, used: used, ended: make(chan struct{}), sockets: make(map[*Socket]struct{}), listeners: make(map[*Listener]struct{})}
-	for range testsize.Now.ParkedRings(rings(runtime.GOMAXPROCS(0))) {
-		p, err := e.newParked()
-		if err != nil {
-			if len(e.rings) > 0 {
-				break // fewer rings do as well
-			}
-			return nil, explain(err)
-		}
-		e.rings = append(e.rings, p)
+	first, err := e.newPoller()
+	if err != nil {
+		return nil, explain(err)
 	}
-	e.renewedAt = make([]int64, len(e.rings))
+	e.pollers.Store(&[]*poller{first})
+	e.wakers.start()
 	return e, nil
 }
 
-// rings returns how many rings serve so many Ps: one for one, which batches
-// best; else two each, so that two Ps seldom meet at the locks of one.
-func rings(procs int) int {
-	if procs == 1 {
-		return 1
+// poller picks the poller of a new socket or listener. There are as many as Ps, as far as
+// they are needed and can be made.
+func (e *Engine) poller() *poller {
+	n := e.next.Add(1) - 1
+	all := *e.pollers.Load()
+	if int(n) >= len(all) && len(all) < e.wantedPollers() {
+		all = e.addPoller()
 	}
-	return min(2*procs, maxRings)
+	return all[int(n)%len(all)]
 }
 
-func (e *Engine) newParked() (*parked, error) {
-	newOne := newRingThatFits
-	if len(e.rings) > 0 {
-		newOne = makeRing
-	}
-	r, err := newOne(e.config.Entries, setupFlags(e.used)|setupRestricted(e.used))
-	if err != nil {
-		return nil, err
-	}
-	if err := r.enable(allowedParked(e.used)); err != nil {
-		r.close()
-		return nil, err
-	}
-	p, err := park(r, e.used, e.config.BusyPoll)
-	if err != nil {
-		return nil, err
-	}
-	p.onDeath = func(lost error) {
-		e.ringsLost.Add(1)
-		e.tellLost(lost)
-	}
-	return p, nil
+func (e *Engine) wantedPollers() int {
+	return testsize.Now.Pollers(runtime.GOMAXPROCS(0))
 }
 
-// ring picks the ring of a new socket or listener. One that is lost is replaced here,
-// now and then; while it cannot be, the next one that is left does. When none is, the
-// one that is returned refuses all requests, and says why.
-func (e *Engine) ring() *parked {
-	e.ringsMu.Lock()
-	defer e.ringsMu.Unlock()
-	n := int(e.next.Add(1) % uint32(len(e.rings)))
-	for i := range e.rings {
-		i = (n + i) % len(e.rings)
-		if !e.rings[i].lost.Load() || e.renew(i) {
-			return e.rings[i]
-		}
+func (e *Engine) addPoller() []*poller {
+	e.pollersMu.Lock()
+	defer e.pollersMu.Unlock()
+	all := *e.pollers.Load()
+	if len(all) >= e.wantedPollers() || e.isClosed() {
+		return all
 	}
-	return e.rings[n]
-}
-
-// renew replaces a ring that is lost, and reports whether it did. Its last socket or
-// listener frees it.
-func (e *Engine) renew(i int) bool {
-	if now := clock(); e.renewedAt[i] != 0 && now-e.renewedAt[i] < int64(renewEvery) || e.isClosed() {
-		return false
-	}
-	<-e.rings[i].gone
-	e.renewedAt[i] = clock()
-	p, err := e.newParked()
+	p, err := e.newPoller()
 	if err != nil {
-		e.tellLost(&RingLostError{Err: err})
-		return false
+		return all // those that there are do as well
 	}
-	e.rings[i].stats(&e.past)
-	e.rings[i].freeIfLost()
-	e.rings[i] = p
-	return true
+	all = append(all[:len(all):len(all)], p)
+	e.pollers.Store(&all)
+	return all
 }
 
 // tellLost calls Events.RingLost, on a goroutine: who finds that a ring is lost may
@@ -250,15 +197,13 @@ const closers = 256
 
 func (e *Engine) end(sockets map[*Socket]struct{}, listeners map[*Listener]struct{}) {
 	defer close(e.ended)
+	for s := range sockets {
+		s.abortAll() // a handler may wait for one: first of all
+	}
 	for l := range listeners {
 		_ = l.Close()
 	}
 	e.closeLoops()
-	for s := range sockets {
-		s.closing.Lock()
-		s.abortAll()
-		s.closing.Unlock()
-	}
 	// Each waits for its requests; together they wait once.
 	var closing sync.WaitGroup
 	turns := make(chan struct{}, closers)
@@ -270,39 +215,43 @@ func (e *Engine) end(sockets map[*Socket]struct{}, listeners map[*Listener]struc
 		})
 	}
 	closing.Wait()
-	e.ringsMu.Lock()
-	for _, p := range e.rings {
-		p.close()
+	e.pollersMu.Lock() // one that is being added is in the list, or none is any more
+	pollers := *e.pollers.Load()
+	e.pollersMu.Unlock()
+	for _, p := range pollers {
+		p.stop()
 	}
-	e.ringsMu.Unlock()
+	e.wakers.stop()
 	e.telling.Wait()
 }
 
 // Stats are the engine's counters.
 type Stats struct {
-	Sockets, Listeners, InFlight                      int
-	Enters, Submitted, Completed                      uint64
-	Wakeups, Overflows, Resubmitted, Spins, SpinsLost uint64
-	RingsLost                                         uint64
-	Loops                                             []LoopStats
+	Sockets, Listeners           int
+	InFlight                     int
+	Enters, Submitted, Completed uint64
+	Wakeups                      uint64
+	Spins, SpinsLost             uint64
+	RingsLost                    uint64
+	Loops                        []LoopStats
 }
 
 // Stats returns the counters; it takes a few locks for a moment.
 func (e *Engine) Stats() Stats {
-	e.ringsMu.Lock()
-	s := e.past
-	s.RingsLost = e.ringsLost.Load()
-	for _, p := range e.rings {
-		p.stats(&s)
+	s := Stats{Spins: e.spins.Load(), SpinsLost: e.spinsLost.Load()}
+	for _, p := range *e.pollers.Load() {
+		b := &p.batch
+		s.InFlight += int(b.waited.Load())
+		s.Enters += b.enters.Load()
+		s.Submitted += b.submitted.Load()
+		s.Completed += b.completed.Load()
+		s.Wakeups += p.wakeups.Load()
+		s.RingsLost += b.ringsLost.Load()
 	}
-	e.ringsMu.Unlock()
 	e.mu.Lock()
 	s.Sockets, s.Listeners = len(e.sockets), len(e.listeners)
 	e.mu.Unlock()
-	e.loopsMu.Lock()
-	set := e.loops
-	e.loopsMu.Unlock()
-	if set != nil {
+	if set := e.loops.Load(); set != nil {
 		for _, l := range set.all {
 			loop := l.snapshot()
 			s.Sockets += loop.Connections
@@ -310,4 +259,32 @@ func (e *Engine) Stats() Stats {
 		}
 	}
 	return s
+}
+
+// coroutine returns the coroutine that the caller is, if it is a handler on a loop. The
+// error is that of a handler that cannot wait.
+func (e *Engine) coroutine() (*coroutine, error) {
+	r := e.runner()
+	switch {
+	case r == nil:
+		return nil, nil
+	case !r.canWait():
+		return nil, fd.ErrHoldsLoop
+	}
+	return r.co, nil
+}
+
+// Away runs work, which may wait. A handler's loop goes on meanwhile; the error is that
+// of a handler that cannot wait.
+func (e *Engine) Away(work func()) error {
+	co, err := e.coroutine()
+	switch {
+	case err != nil:
+		return err
+	case co == nil:
+		work()
+	default:
+		co.c.Offload(work)
+	}
+	return nil
 }

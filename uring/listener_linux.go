@@ -3,14 +3,12 @@ package uring
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -18,22 +16,16 @@ import (
 	"github.com/ringfd/ringfd/fd"
 )
 
-// Listener is accept.Acceptor on the parked ring.
+// Listener is accept.Acceptor. An Accept that finds no connection parks, as a Read does.
 type Listener struct {
-	engine *Engine
-	ring   *parked  // another when it is lost
-	moving heldLock // guards ring, for those who do not hold the turn
+	endpoint
 	addr   net.Addr
 	unlink string // the path to remove at Close
-
-	turn     chan struct{} // a token: one accept is in flight
-	op       op
-	deadline deadline
 
 	sysfd int32
 	use   sync.RWMutex // held for writing to close sysfd
 
-	closing heldLock // held throughout Close: the ring must outlive it
+	closing gate // held throughout Close: the engine's waits for it
 	closed  atomic.Bool
 
 	acceptorsMu sync.Mutex
@@ -67,14 +59,16 @@ func (e *Engine) listen(addr net.Addr, family int, v6Only bool, c accept.Config)
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{engine: e, ring: e.ring(), sysfd: int32(sysfd), turn: make(chan struct{}, 1)}
+	l := &Listener{endpoint: endpoint{engine: e, poller: e.poller(), kind: listening}, sysfd: int32(sysfd)}
+	l.read.state.Store(dirReady) // unknown: the first Accept looks
+	l.inexact.Store(family == unix.AF_UNIX)
 	if err := l.open(addr, family, v6Only, c); err != nil {
 		_ = sysClose(sysfd)
 		return nil, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed || !l.ring.addOp(&l.op) {
+	if e.closed {
 		_ = sysClose(sysfd)
 		return nil, net.ErrClosed
 	}
@@ -149,86 +143,73 @@ func (l *Listener) inherit(c accept.Config) error {
 	return setUserTimeout(sysfd, c.UserTimeout)
 }
 
-// Accept waits for its turn, then for a connection. A connection that the
-// kernel hands over is returned, even when ctx ended meanwhile.
+// Accept waits for its turn, then for a connection. A connection that the kernel hands
+// over is returned, even when ctx ended meanwhile.
 func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
-	select {
-	case l.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	d := &l.read
+	if err := d.gate.lockContext(ctx, l.engine); err != nil {
+		return nil, err
 	}
-	defer func() { <-l.turn }()
+	defer d.gate.unlock()
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		s, err := l.accept(ctx)
-		lost, ok := err.(*RingLostError)
-		if !ok {
-			return s, err
-		}
-		if err := l.move(lost); err != nil {
-			return nil, err
+		state := d.state.Load()
+		switch {
+		case state&dirAborted != 0:
+			return nil, d.refusal(state)
+		case state&dirOpen != 0:
+			had := d.attempt(state)
+			sysfd, errno := sysAccept(l.sysfd, &l.remote)
+			if errno == syscall.EAGAIN {
+				continue
+			}
+			d.found(had)
+			if errno != syscall.EINTR {
+				return l.accepted(sysfd, errno)
+			}
+		default:
+			if err := l.watch(l.sysfd, eventsRead); err != nil {
+				return nil, err
+			}
+			stop := d.abortOn(ctx)
+			err := d.park(l.engine, nil)
+			stop()
+			if err != nil {
+				return nil, err
+			}
+			if d.done {
+				d.done = false
+				return l.accepted(d.res, syscall.Errno(max(-d.res, 0)))
+			}
 		}
 	}
 }
 
-// accept accepts on the ring that the listener has. The turn is held.
-func (l *Listener) accept(ctx context.Context) (fd.Socket, error) {
-	p, o := l.ring, &l.op
-	o.remote = new(rawAddr)
-	defer func() { o.remote = nil }()
-	o.remote.len = unix.SizeofSockaddrAny
-	defer p.abortOn(ctx, o)()
-	o.sqe = sqe{
-		opcode: opAccept, fd: l.sysfd, addr: o.remote.address(),
-		off: uint64(uintptr(unsafe.Pointer(&o.remote.len))), opFlags: unix.SOCK_CLOEXEC,
-	}
-	sysfd, err := p.run(o, false)
-	if err != nil {
+// accepted is what an Accept returns for the result of accept(2).
+func (l *Listener) accepted(sysfd int32, errno syscall.Errno) (fd.Socket, error) {
+	if errno != 0 {
 		if l.closed.Load() {
 			return nil, net.ErrClosed
 		}
-		return nil, named("accept", err)
+		return nil, os.NewSyscallError("accept", errno)
 	}
-	return l.accepted(sysfd)
-}
-
-// move takes l to another ring when its own is lost: no connection waits for that.
-// The turn is held. While there is none the error is one that passes.
-func (l *Listener) move(lost *RingLostError) error {
-	p := l.engine.ring()
-	if p.lost.Load() {
-		return fmt.Errorf("%w (%w)", lost, syscall.ENOBUFS)
-	}
-	l.moving.Lock()
-	defer l.moving.Unlock()
-	if l.closed.Load() {
-		return net.ErrClosed
-	}
-	old := l.ring
-	old.ops.remove(&l.op)
-	l.ring = p
-	l.deadline.move(p)
-	old.freeIfLost()
-	if !p.addOp(&l.op) {
-		return os.NewSyscallError("io_uring", syscall.ENFILE)
-	}
-	return nil
-}
-
-func (l *Listener) accepted(sysfd int32) (fd.Socket, error) {
 	s := l.engine.NewSocket(nil)
-	s.addrs.remote = l.op.remote.get()
+	s.addrs.remote = l.remote.get()
 	s.addrs.listener = l.addr
-	if err := s.open(sysfd, 0); err != nil {
+	family := unix.AF_INET
+	if _, ok := l.addr.(*net.UnixAddr); ok {
+		family = unix.AF_UNIX
+	}
+	if err := s.open(sysfd, family); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// Close ends the accept in flight, waits for its last CQE, and closes the
-// socket. It does not shut it down: a duplicate (File) goes on listening.
+// Close ends the Accept that waits, and closes the socket. It does not shut it down: a
+// duplicate (File) goes on listening.
 func (l *Listener) Close() error {
 	r := l.engine.runner()
 	if r == nil {
@@ -248,41 +229,38 @@ func (l *Listener) Close() error {
 }
 
 func (l *Listener) close() error {
-	l.closing.Lock() // the engine's Close waits here for the one under way
-	defer l.closing.Unlock()
+	if err := l.closing.lock(l.engine); err != nil {
+		return err
+	}
+	defer l.closing.unlock()
 	if l.closed.Swap(true) {
 		return net.ErrClosed
 	}
 	l.endAcceptors()
-	l.deadline.stop()
-	l.moving.Lock()
-	l.ring.abort(&l.op, abortClosed, net.ErrClosed)
-	l.moving.Unlock()
-	l.turn <- struct{}{}
-	defer func() { <-l.turn }()
+	l.abort()
+	if err := l.lockBoth(); err != nil {
+		return err
+	}
+	defer l.unlockBoth()
 	if l.unlink != "" {
 		_ = unix.Unlink(l.unlink)
 	}
 	l.use.Lock()
 	defer l.use.Unlock()
-	err := l.ring.closeFD(&l.op, l.sysfd)
-	l.ring.ops.remove(&l.op)
-	l.ring.freeIfLost()
+	l.forget(true) // a duplicate may go on listening
+	l.giveBack()
+	err := sysClose(int(l.sysfd))
 	l.engine.mu.Lock()
 	delete(l.engine.listeners, l)
 	l.engine.mu.Unlock()
-	return err
+	return os.NewSyscallError("close", err)
 }
 
 // Addr returns the address it listens on.
 func (l *Listener) Addr() net.Addr { return l.addr }
 
 // SetDeadline ends accepts from t on.
-func (l *Listener) SetDeadline(t time.Time) error {
-	l.moving.Lock()
-	defer l.moving.Unlock()
-	return l.deadline.set(l.ring, &l.op, t)
-}
+func (l *Listener) SetDeadline(t time.Time) error { return l.read.setDeadline(t) }
 
 func (l *Listener) control(name string, f func(sysfd int) error) error {
 	l.use.RLock()

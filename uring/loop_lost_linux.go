@@ -64,7 +64,7 @@ func (l *loop) bury() {
 	}
 	letGo := cancelAll(l.spareFD, l.used)
 	// What was cancelled ends when this thread enters, some requests at a time. An
-	// accept must have ended before the next one begins: see parked.awaitEnds.
+	// accept must have ended before the next one begins, else it would take its wake-up.
 	for range l.conns.live/10 + 10 {
 		_ = sysEnter(l.spareFD, 0, 0, enterGetEvents)
 	}
@@ -176,6 +176,10 @@ func (l *loop) freeRing(letGo bool) {
 	_ = sysReplaceEventfd(l.wakeFD)
 }
 
+// burialMoments is how long what was cancelled has to end, in milliseconds. Most of it
+// completes on the thread that submitted it.
+const burialMoments = 20
+
 // isForeign reports that a ring died because its descriptor is not ours any more:
 // somebody has closed it, and it may be anything by now.
 func isForeign(lost error) bool {
@@ -185,14 +189,6 @@ func isForeign(lost error) bool {
 	}
 	errno, _ := asErrno(e.Err)
 	return errno == syscall.EBADF || errno == syscall.EOPNOTSUPP
-}
-
-// abandon has the kernel free a ring whose memory others may still look at until close:
-// zeros take its place.
-func (r *ring) abandon() {
-	for _, mem := range r.mapped() {
-		sysBlank(mem)
-	}
 }
 
 // grave keeps what a request of a dead ring may still touch, for good: nobody can say

@@ -66,8 +66,8 @@ func (e *Engine) startLoops() (*loops, error) {
 	if e.loopsClosed {
 		return nil, net.ErrClosed
 	}
-	if e.loops != nil {
-		return e.loops, nil
+	if set := e.loops.Load(); set != nil {
+		return set, nil
 	}
 	set := &loops{engine: e, config: e.config.Loops}
 	count := set.config.Count
@@ -88,7 +88,7 @@ func (e *Engine) startLoops() (*loops, error) {
 		close(l.begin)
 	}
 	set.watch.start(set)
-	e.loops = set
+	e.loops.Store(set)
 	return set, nil
 }
 
@@ -97,7 +97,7 @@ func (e *Engine) startLoops() (*loops, error) {
 func (e *Engine) closeLoops() {
 	e.loopsMu.Lock()
 	e.loopsClosed = true
-	set := e.loops
+	set := e.loops.Load()
 	e.loopsMu.Unlock()
 	if set == nil {
 		return
@@ -113,9 +113,7 @@ func (e *Engine) closeLoops() {
 
 // runner returns who runs if the caller is on the thread of a loop, or nil.
 func (e *Engine) runner() *runner {
-	e.loopsMu.Lock()
-	set := e.loops
-	e.loopsMu.Unlock()
+	set := e.loops.Load()
 	if set == nil {
 		return nil
 	}

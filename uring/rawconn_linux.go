@@ -3,26 +3,22 @@ package uring
 import (
 	"net"
 	"os"
-	"sync"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
-// rawConn is syscall.RawConn on a socket or a listener. The descriptor is made
-// non-blocking at the first Read or Write, whose callbacks expect EAGAIN; from
-// then on the kernel may answer our own requests with EAGAIN too, and waitReady
-// deals with it.
+// rawConn is syscall.RawConn on a socket or a listener, whose descriptor does not
+// block. Read and Write wait as calls of the socket do: one at a time, ended by the
+// deadline and by Close.
 type rawConn struct {
-	ring        *parked
 	control     func(name string, f func(sysfd int) error) error
+	ep          *endpoint // nil: Control only
 	read, write *direction
-	nonblock    sync.Once
 }
 
 // SyscallConn gives access to the descriptor.
 func (s *Socket) SyscallConn() (syscall.RawConn, error) {
-	return &rawConn{ring: s.ring, control: s.control, read: &s.read, write: &s.write}, nil
+	s.inexact.Store(true)
+	return &rawConn{control: s.control, ep: &s.endpoint, read: &s.read, write: &s.write}, nil
 }
 
 // Control calls f with the descriptor, which stays open meanwhile.
@@ -33,37 +29,46 @@ func (c *rawConn) Control(f func(fd uintptr)) error {
 	})
 }
 
-// Read calls f until it returns true, and waits for data in between, as a Read
-// does: one at a time, ended by the deadline and by Close.
+// Read calls f until it returns true, and waits for data in between.
 func (c *rawConn) Read(f func(fd uintptr) (done bool)) error {
-	return c.until(f, c.read, unix.POLLIN)
+	return c.until("raw-read", f, c.read, eventsRead)
 }
 
 // Write is Read for the writing half.
 func (c *rawConn) Write(f func(fd uintptr) (done bool)) error {
-	return c.until(f, c.write, unix.POLLOUT)
+	return c.until("raw-write", f, c.write, eventsRoom)
 }
 
-func (c *rawConn) until(f func(fd uintptr) bool, d *direction, events uint32) error {
+func (c *rawConn) until(name string, f func(fd uintptr) bool, d *direction, events uint32) error {
 	if d == nil {
-		return os.NewSyscallError("raw-read", syscall.EOPNOTSUPP)
+		return os.NewSyscallError(name, syscall.EOPNOTSUPP)
 	}
-	d.lock.Lock()
-	defer d.lock.Unlock()
+	if err := d.gate.lock(c.ep.engine); err != nil {
+		return err
+	}
+	defer d.gate.unlock()
 	for {
+		state := d.state.Load()
+		if state&dirAborted != 0 {
+			return d.refusal(state)
+		}
+		had := d.attempt(state)
 		var done bool
 		var sysfd int
-		err := c.control("raw-read", func(fd int) error {
+		err := c.control(name, func(fd int) error {
 			sysfd = fd
-			c.nonblock.Do(func() { _ = unix.SetNonblock(fd, true) })
 			done = f(uintptr(fd))
 			return nil
 		})
 		if err != nil || done {
+			d.found(had) // f may have left something
 			return err
 		}
-		if _, err := c.ring.poll(&d.op, int32(sysfd), events, false); err != nil {
-			return named("poll", err)
+		if err := c.ep.watch(int32(sysfd), events); err != nil {
+			return err
+		}
+		if err := d.park(c.ep.engine, nil); err != nil {
+			return named(name, err)
 		}
 	}
 }

@@ -17,20 +17,17 @@ type allowed struct {
 	registers []uint8
 }
 
-// allowedParked is what the parked rings need.
-func allowedParked(f Features) allowed {
-	a := allowed{
-		ops:       []uint8{opRecv, opSend, opSendmsg, opConnect, opAccept, opClose, opPollAdd, opAsyncCancel},
-		registers: registersAllowed(f),
-	}
-	if f.Has(FeatureSkipSuccess) {
-		a.flags |= sqeSkipSuccess
+// allowedBatch is what the rings of the pollers need.
+func allowedBatch(f Features) allowed {
+	a := allowed{ops: []uint8{opRecv}, registers: []uint8{registerEnableRings}}
+	if f.Has(FeatureAcceptDontwait) {
+		a.ops = append(a.ops, opAccept)
 	}
 	return a
 }
 
 // allowedLoop is what the ring of a loop needs. Its buffers and NAPI are registered
-// before it is restricted. Connecting is the parked rings' business.
+// before it is restricted. Connecting is a goroutine's business.
 func allowedLoop(f Features) allowed {
 	a := allowed{
 		ops:       []uint8{opRecv, opSend, opSendmsg, opAccept, opClose, opPollAdd, opAsyncCancel, opRead},
@@ -123,7 +120,7 @@ func (p *prober) restrictions() error {
 		return err
 	}
 	defer r.close()
-	if err := r.enable(allowedParked(p.report.Found)); err != nil {
+	if err := r.enable(allowedLoop(p.report.Found)); err != nil {
 		return err
 	}
 	c, err := r.do(sqe{opcode: opAsyncCancel, addr: 1})

@@ -6,50 +6,39 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync/atomic"
+	"runtime"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ringfd/ringfd/fd"
 )
 
-// Socket is fd.Socket on the parked ring.
-//
-// Each direction has a lock that a call holds from its first request to its
-// last CQE: so one receive and one send are in flight, and who takes both locks
-// after Close has marked the ops knows that the kernel holds nothing any more.
+// Socket is fd.Socket for goroutines. A call that finds nothing, or no room, parks its
+// goroutine until the poller says that this has changed; or until a deadline, a context
+// or Close ends it, all of which act on the parked goroutine and need no system call.
 type Socket struct {
-	engine *Engine
-	ring   *parked
-	dial   *fd.DialConfig
-
-	// The data path uses the descriptor under a direction's lock.
-	read, write direction
-	behind      behind
+	endpoint
 	handle
+	dial *fd.DialConfig
 
-	closing    heldLock // held throughout Close: the ring must outlive it
-	connecting atomic.Bool
-	family     int
-}
-
-// direction is one half of a socket.
-type direction struct {
-	lock     heldLock
-	op       op
-	deadline deadline
+	behind  behind
+	closing gate // held throughout Close: the engine's waits for it
+	family  int
 }
 
 var _ fd.Socket = (*Socket)(nil)
 
 // NewSocket returns a socket that Connect will make. It makes no system call.
 func (e *Engine) NewSocket(config *fd.DialConfig) *Socket {
-	return &Socket{engine: e, ring: e.ring(), dial: config, handle: handle{sysfd: noFD}}
+	s := &Socket{endpoint: endpoint{engine: e, poller: e.poller()}, dial: config, handle: handle{sysfd: noFD}}
+	s.read.state.Store(dirReady) // unknown: the first calls look
+	s.write.state.Store(dirReady)
+	return s
 }
 
-// open gives s its OS socket, and its ops their slots. sysfd is closed when it
-// fails.
+// open gives s its OS socket, which it closes when that fails.
 func (s *Socket) open(sysfd int32, family int) error {
 	e := s.engine
 	e.mu.Lock()
@@ -58,194 +47,287 @@ func (s *Socket) open(sysfd int32, family int) error {
 		_ = sysClose(int(sysfd))
 		return net.ErrClosed
 	}
-	if !s.ring.addOp(&s.read.op) {
-		_ = sysClose(int(sysfd))
-		return os.NewSyscallError("io_uring", syscall.ENFILE)
-	}
-	if !s.ring.addOp(&s.write.op) {
-		s.ring.ops.remove(&s.read.op)
-		_ = sysClose(int(sysfd))
-		return os.NewSyscallError("io_uring", syscall.ENFILE)
-	}
 	e.sockets[s] = struct{}{}
+	if family == unix.AF_UNIX && !e.used.Has(FeatureUnixNonempty) {
+		s.inexact.Store(true)
+	}
 	s.use.Lock()
 	s.sysfd, s.family = sysfd, family
 	s.use.Unlock()
 	return nil
 }
 
-// Read receives straight into p, which the kernel owns until the CQE.
+// Read receives straight into p: by its own recv(2) where something may be there, or
+// by the poller, together with other parked readers, when something comes.
 func (s *Socket) Read(p []byte) (int, error) {
 	d := &s.read
-	d.lock.Lock()
-	defer d.lock.Unlock()
-	o := &d.op
-	if s.ring.crowd.isHere() {
-		if n, err := s.receiveAlone(p); n > 0 || err != nil {
-			return n, err
+	if err := d.gate.lock(s.engine); err != nil {
+		return 0, err
+	}
+	defer d.gate.unlock()
+	for spun := false; ; {
+		state := d.state.Load()
+		switch {
+		case state&dirAborted != 0:
+			return 0, d.refusal(state)
+		case state&dirOpen != 0:
+			had := d.attempt(state)
+			n, errno := receive(s.sysfd, p)
+			if errno == syscall.EAGAIN {
+				continue
+			}
+			d.found(had)
+			if errno != syscall.EINTR {
+				return s.received(n, errno)
+			}
+		case s.engine.config.BusyPoll > 0 && !spun:
+			spun = true
+			if n, errno := s.spin(p); errno != syscall.EAGAIN {
+				d.found(0)
+				return s.received(n, errno)
+			}
+		default:
+			if err := s.park(d, p, eventsRead); err != nil {
+				return 0, named("read", err)
+			}
+			if d.done {
+				d.done = false
+				return s.received(int(max(d.res, 0)), syscall.Errno(max(-d.res, 0)))
+			}
 		}
 	}
-	o.buf = p
-	o.sqe = sqe{opcode: opRecv, fd: s.sysfd, addr: address(p), len: length(p)}
-	n, err := s.ring.run(o, true)
-	o.buf = nil
+}
+
+// receive is recv(2) without waiting. One that may copy much gives its P up.
+func receive(sysfd int32, p []byte) (int, syscall.Errno) {
+	if len(p) <= longCall {
+		return sysRecv(sysfd, p, unix.MSG_DONTWAIT)
+	}
+	return sysRecvLong(sysfd, p, unix.MSG_DONTWAIT)
+}
+
+// received is what a Read returns for the result of a receive.
+func (s *Socket) received(n int, errno syscall.Errno) (int, error) {
 	switch {
-	case err != nil:
-		return 0, s.failure("read", err)
-	case n > 0:
-		return int(n), nil
+	case n > 0 && errno == 0:
+		s.read.last = n
+		raceAcquire()
+		return n, nil
+	case errno == 0:
+		return 0, io.EOF
 	}
-	// An end of file after our own shutdown is ours.
-	if s.closed.Load() {
-		return 0, net.ErrClosed
-	}
-	return 0, s.ring.causeOf(io.EOF)
+	return 0, os.NewSyscallError("read", errno)
 }
 
-// receiveAlone receives what is there without the ring. The read lock is held.
-func (s *Socket) receiveAlone(p []byte) (int, error) {
-	if _, err := s.ring.isAlone(&s.read.op); err != nil {
-		return 0, s.failure("read", err)
+// park waits for an event of d, which has none, or for a receive into buf.
+func (s *Socket) park(d *direction, buf []byte, events uint32) error {
+	if err := s.watch(s.sysfd, events); err != nil {
+		return err
 	}
-	return int(max(recvNow(s.sysfd, p), 0)), nil // the ring tells of an end, or an error
+	return d.park(s.engine, buf)
 }
 
-// WaitRead polls.
+// yieldLimit is how long a yield may take before the spinner takes it that another
+// goroutine ran, and parks: a P that has work must not spin.
+const yieldLimit = 3 * time.Microsecond
+
+// spin looks for data for as long as BusyPoll says: EAGAIN says that none came. One
+// goroutine spins at a time. It yields between looks, and gives up when another
+// goroutine has run meanwhile.
+func (s *Socket) spin(p []byte) (n int, errno syscall.Errno) {
+	e := s.engine
+	if !e.spinning.CompareAndSwap(false, true) {
+		return 0, syscall.EAGAIN
+	}
+	defer e.spinning.Store(false)
+	start := clock()
+	for last := start; ; {
+		if s.read.state.Load()&dirAborted != 0 {
+			return 0, syscall.EAGAIN
+		}
+		if n, errno = sysRecv(s.sysfd, p, unix.MSG_DONTWAIT); errno != syscall.EAGAIN && errno != syscall.EINTR {
+			e.spins.Add(1)
+			return n, errno
+		}
+		runtime.Gosched()
+		now := clock()
+		if now-last > int64(yieldLimit) || now-start > int64(e.config.BusyPoll) {
+			e.spinsLost.Add(1)
+			return 0, syscall.EAGAIN
+		}
+		last = now
+	}
+}
+
+// WaitRead waits as Read does, and receives nothing.
 func (s *Socket) WaitRead() error {
 	d := &s.read
-	d.lock.Lock()
-	defer d.lock.Unlock()
-	_, err := s.ring.poll(&d.op, s.sysfd, unix.POLLIN|unix.POLLRDHUP, true)
+	if err := d.gate.lock(s.engine); err != nil {
+		return err
+	}
+	defer d.gate.unlock()
+	for {
+		state := d.state.Load()
+		if state&dirAborted != 0 {
+			return d.refusal(state)
+		}
+		if state&dirOpen != 0 {
+			had := d.attempt(state)
+			readable, err := sysPollIn(int(s.sysfd), 0)
+			if readable || err != nil {
+				d.found(had)
+			}
+			if readable {
+				return nil
+			}
+			continue
+		}
+		if err := s.park(d, nil, eventsRead); err != nil {
+			return named("poll", err)
+		}
+	}
+}
+
+// A call that moves more than this does not keep its P for as long as it takes: a send
+// on loopback also does the receiver's work.
+const longCall, longSend = 64 << 10, 16 << 10
+
+// Write sends p by send(2), and waits for room where the socket does not take all.
+func (s *Socket) Write(p []byte) (int, error) {
+	if err := s.write.gate.lock(s.engine); err != nil {
+		return 0, err
+	}
+	n, err := s.send(p)
+	if err == fd.ErrHoldsLoop { // which cannot wait; and a part of a message would tear the stream
+		rest := append([]byte(nil), p[n:]...)
+		go func() {
+			defer s.write.gate.unlock()
+			_, _ = s.send(rest) // the FD learns of an error at its next call
+		}()
+		return len(p), nil
+	}
+	s.write.gate.unlock()
+	return n, err
+}
+
+// send sends all of p, or returns why not and how much. The write gate is held.
+func (s *Socket) send(p []byte) (sent int, err error) {
+	for {
+		n, err := s.sendNow(p[sent:])
+		if sent += n; err != errNoRoom {
+			return sent, err
+		}
+		if err := s.awaitRoom(); err != nil {
+			return sent, err
+		}
+	}
+}
+
+// errNoRoom says that the socket takes no more for now.
+var errNoRoom = errors.New("no room")
+
+// sendNow sends as much of p as the socket takes without waiting. The write gate is held.
+func (s *Socket) sendNow(p []byte) (sent int, err error) {
+	raceRelease()
+	for {
+		if state := s.write.state.Load(); state&dirAborted != 0 {
+			return sent, s.write.refusal(state)
+		}
+		rest := p[sent:min(len(p), sent+maxTransfer)]
+		var n int
+		var errno syscall.Errno
+		if len(rest) <= longSend {
+			n, errno = sysSend(s.sysfd, rest, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		} else {
+			n, errno = sysSendLong(s.sysfd, rest, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		}
+		if errno != 0 {
+			if err := s.sendError(errno); err != nil {
+				return sent, err
+			}
+		} else if sent += n; sent == len(p) {
+			return sent, nil
+		}
+	}
+}
+
+// sendError is what the errno of a send means, nil to try it again.
+func (s *Socket) sendError(errno syscall.Errno) error {
 	switch {
-	case err != nil:
-		return s.failure("poll", err)
+	case errno == syscall.EINTR:
+		return nil
+	case errno == syscall.EAGAIN:
+		return errNoRoom
 	case s.closed.Load():
 		return net.ErrClosed
 	}
+	return os.NewSyscallError("write", errno)
+}
+
+// awaitRoom waits until the socket takes more. It has just said that it does not: an
+// event that came before is of the past, unless it comes again when it is asked for.
+func (s *Socket) awaitRoom() error {
+	d := &s.write
+	if state := d.state.Load(); state&dirOpen != 0 {
+		d.attempt(state)
+		return nil // and the send is tried once more
+	}
+	if err := s.park(d, nil, eventsRoom); err != nil {
+		return named("write", err)
+	}
+	d.attempt(d.state.Load())
 	return nil
 }
 
-// Write sends p: first without waiting, which posts no CQE when all of it goes
-// at once (the common case, and cheaper by far: nobody is woken for it); what is
-// left, with a request that waits. The kernel retries short sends itself
-// (MSG_WAITALL); what it leaves after an abort or on old kernels is sent by the
-// loop.
-func (s *Socket) Write(p []byte) (int, error) {
-	s.write.lock.Lock()
-	defer s.write.lock.Unlock()
-	return s.writeLocked(p)
-}
-
-func (s *Socket) writeLocked(p []byte) (int, error) {
-	o := &s.write.op
-	wait := !s.ring.used.Has(FeatureSkipSuccess)
-	sent, err := s.sendAlone(p)
-	if err != nil {
-		return sent, s.failure("write", err)
-	}
-	o.buf = p
-	for sent < len(p) {
-		rest := p[sent:]
-		o.sqe = sqe{
-			opcode: opSend, fd: s.sysfd, addr: address(rest), len: length(rest),
-			opFlags: s.ring.used.sendFlags(),
-		}
-		n, err := s.ring.send(o, int(o.sqe.len), wait)
-		if err == errWouldWait {
-			wait = true
-			continue
-		}
-		if err != nil {
-			o.buf = nil
-			return sent, s.failure("write", err)
-		}
-		sent += int(n)
-	}
-	o.buf = nil
-	return sent, nil
-}
-
-// aloneLimit is how large a send may be that keeps its P for as long as it takes.
-const aloneLimit = 16 << 10
-
-// sendAlone sends what it can of p without waiting and without the ring, where
-// the ring has nothing to batch it with: then send(2) is the cheaper system
-// call. The write lock is held.
-func (s *Socket) sendAlone(p []byte) (int, error) {
-	if len(p) > aloneLimit {
-		return 0, nil
-	}
-	alone, err := s.ring.isAlone(&s.write.op)
-	if !alone || err != nil {
+// writeContext is Write, and ends when ctx does.
+func (s *Socket) writeContext(ctx context.Context, p []byte) (int, error) {
+	if err := s.write.gate.lock(s.engine); err != nil {
 		return 0, err
 	}
-	n, errno := sysSend(s.sysfd, p, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
-	switch errno {
-	case 0:
-		return n, nil
-	case syscall.EAGAIN, syscall.EINTR:
-		return 0, nil
-	}
-	return 0, errno
-}
-
-// errWouldWait says that a send that must not wait sent nothing.
-var errWouldWait = errors.New("the send would wait")
-
-// send runs a send or sendmsg request of size bytes: as it is, or quietly and
-// without waiting.
-func (p *parked) send(o *op, size int, wait bool) (int32, error) {
-	if wait {
-		return p.run(o, false)
-	}
-	o.sqe.flags |= sqeSkipSuccess
-	o.sqe.opFlags |= unix.MSG_DONTWAIT
-	o.quietResult = int32(size)
-	if err := p.submit(o); err != nil {
+	defer s.write.gate.unlock()
+	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	p.wait(o, false)
-	switch {
-	case o.res > 0:
-		return o.res, nil
-	case o.res == 0, o.res == -int32(syscall.EAGAIN), o.res == -int32(syscall.EINTR), o.res == -int32(syscall.ECANCELED):
-		return 0, errWouldWait
-	}
-	return 0, p.causeOf(syscall.Errno(-o.res))
+	defer s.write.abortOn(ctx)()
+	return s.send(p)
 }
 
-// abortAll marks s closed and ends its calls in flight: mark, shut down,
-// cancel. It does not wait. The lock closing is held.
+// SetReadDeadline aborts receives from t on.
+func (s *Socket) SetReadDeadline(t time.Time) error { return s.read.setDeadline(t) }
+
+// SetWriteDeadline aborts sends from t on.
+func (s *Socket) SetWriteDeadline(t time.Time) error { return s.write.setDeadline(t) }
+
+// abortAll marks s closed and ends its calls. It does not wait. There is no shutdown(2):
+// no call waits in the kernel, and close(2) tells the peer.
 func (s *Socket) abortAll() {
-	if s.closed.Swap(true) {
-		return
+	if !s.closed.Swap(true) {
+		s.abort()
 	}
-	// A kernel of before 6.1 answers a shutdown while it connects by connecting
-	// again, and the cancel request may come too early for that.
-	if !s.resets.Load() && !s.duplicated.Load() && !s.connecting.Load() {
-		s.use.RLock()
-		if s.sysfd != noFD {
-			_ = sysShutdown(int(s.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
-		}
-		s.use.RUnlock()
-	}
-	s.read.deadline.stop()
-	s.write.deadline.stop()
-	s.ring.abort(&s.read.op, abortClosed, net.ErrClosed)
-	s.ring.abort(&s.write.op, abortClosed, net.ErrClosed)
 }
 
-// Close ends the calls in flight, waits for their last CQEs, and only then
-// closes the descriptor, through the ring.
+// Close ends the calls in flight, waits for them, and closes the descriptor. In a data
+// handler, which cannot wait, it does the latter two behind the handler's back.
 func (s *Socket) Close() error {
-	s.closing.Lock() // the engine's Close waits here for the one under way
-	defer s.closing.Unlock()
-	defer s.engine.forget(s)
+	if _, err := s.engine.coroutine(); err != nil {
+		s.abortAll()
+		go s.close()
+		return nil
+	}
+	return s.close()
+}
+
+func (s *Socket) close() error {
+	if err := s.closing.lock(s.engine); err != nil {
+		return err
+	}
+	defer s.closing.unlock()
+	defer s.engine.dropSocket(s)
 	s.abortAll()
-	s.read.lock.Lock()
-	defer s.read.lock.Unlock()
-	s.write.lock.Lock()
-	defer s.write.lock.Unlock()
+	if err := s.lockBoth(); err != nil {
+		return err
+	}
+	defer s.unlockBoth()
 	s.use.Lock()
 	sysfd := s.sysfd
 	s.sysfd = noFD
@@ -253,61 +335,19 @@ func (s *Socket) Close() error {
 	if sysfd == noFD {
 		return nil // never opened, or closed already
 	}
-	var err error
-	if lingers(int(sysfd)) {
-		err = os.NewSyscallError("close", sysClose(int(sysfd)))
-	} else {
-		err = s.ring.closeFD(&s.write.op, sysfd)
+	s.forget(s.duplicated.Load())
+	s.giveBack()
+	err := sysClose(int(sysfd))
+	if errors.Is(err, syscall.EINTR) { // which has closed it all the same: close(2)
+		return nil
 	}
-	s.removeOps()
-	return err
+	return os.NewSyscallError("close", err)
 }
 
-// removeOps gives the slots back. Nothing is in flight.
-func (s *Socket) removeOps() {
-	s.ring.ops.remove(&s.read.op)
-	s.ring.ops.remove(&s.write.op)
-	s.ring.freeIfLost()
-}
-
-// lingers reports whether closing waits (SO_LINGER). Through the ring it would
-// be the flusher who waits, in place of its own work, and with its P.
-func lingers(sysfd int) bool {
-	l, err := sysGetLinger(sysfd)
-	return err == nil && l.Onoff != 0 && l.Linger > 0
-}
-
-func (e *Engine) forget(s *Socket) {
+func (e *Engine) dropSocket(s *Socket) {
 	e.mu.Lock()
 	delete(e.sockets, s)
 	e.mu.Unlock()
-}
-
-// closeFD closes a descriptor through the ring, with an op that is idle, or
-// directly when the ring is dead. Reference: close(2); after an error the
-// descriptor is closed all the same.
-func (p *parked) closeFD(o *op, sysfd int32) error {
-	o.sqe = sqe{opcode: opClose, fd: sysfd}
-	err := p.submit(o) // not run: close must not be repeated
-	if err == nil {
-		p.wait(o, false)
-	}
-	switch {
-	case err != nil, o.res == -int32(syscall.ECANCELED): // the kernel never took it
-		return os.NewSyscallError("close", sysClose(int(sysfd)))
-	case o.res < 0 && o.res != -int32(syscall.EINTR): // an interrupted one has closed it
-		return os.NewSyscallError("close", syscall.Errno(-o.res))
-	}
-	return nil
-}
-
-// failure is the error of a call: our own close decides first, since the
-// shutdown in it shows as EPIPE or ECONNRESET.
-func (s *Socket) failure(call string, err error) error {
-	if s.closed.Load() {
-		return net.ErrClosed
-	}
-	return named(call, err)
 }
 
 // named wraps an errno as net does; other errors stay as they are.
@@ -318,15 +358,17 @@ func named(call string, err error) error {
 	return err
 }
 
-// detach lets go of the descriptor of a connected socket, which the caller owns
-// from then on.
+// detach lets go of the descriptor of a connected socket, which the caller owns from
+// then on. It waits in the kernel from here on, as loops want it.
 func (s *Socket) detach() (int32, error) {
-	s.closing.Lock()
-	defer s.closing.Unlock()
-	s.read.lock.Lock()
-	defer s.read.lock.Unlock()
-	s.write.lock.Lock()
-	defer s.write.lock.Unlock()
+	if err := s.closing.lock(s.engine); err != nil {
+		return noFD, err
+	}
+	defer s.closing.unlock()
+	if err := s.lockBoth(); err != nil {
+		return noFD, err
+	}
+	defer s.unlockBoth()
 	s.use.Lock()
 	defer s.use.Unlock()
 	if s.closed.Swap(true) {
@@ -334,18 +376,8 @@ func (s *Socket) detach() (int32, error) {
 	}
 	sysfd := s.sysfd
 	s.sysfd = noFD
-	s.removeOps()
-	s.engine.forget(s)
-	return sysfd, nil
-}
-
-// writeContext is Write, and ends when ctx does.
-func (s *Socket) writeContext(ctx context.Context, p []byte) (int, error) {
-	s.write.lock.Lock()
-	defer s.write.lock.Unlock()
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	defer s.ring.abortOn(ctx, &s.write.op)()
-	return s.writeLocked(p)
+	s.forget(true)
+	s.giveBack()
+	s.engine.dropSocket(s)
+	return sysfd, os.NewSyscallError("fcntl", sysSetNonblock(int(sysfd), false))
 }

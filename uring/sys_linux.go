@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// All that the ring, the parked ring and the loops ask of the kernel, one
+// All that the ring, the pollers and the loops ask of the kernel, one
 // function per system call. Under the build tag sim another file answers in the
 // kernel's place: see "The fake kernel" in ARCHITECTURE.md.
 
@@ -97,13 +97,27 @@ func sysSend(fd int32, p []byte, flags int) (int, syscall.Errno) {
 	return int(n), errno
 }
 
+// sysRecvLong is recv(2) that gives its P up if it takes long.
+func sysRecvLong(fd int32, p []byte, flags int) (int, syscall.Errno) {
+	n, _, errno := syscall.Syscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+		uintptr(len(p)), uintptr(flags), 0, 0)
+	return int(n), errno
+}
+
+// sysSendLong is send(2) that gives its P up if it takes long.
+func sysSendLong(fd int32, p []byte, flags int) (int, syscall.Errno) {
+	n, _, errno := syscall.Syscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+		uintptr(len(p)), uintptr(flags), 0, 0)
+	return int(n), errno
+}
+
 func sysClose(fd int) error { return unix.Close(fd) }
 
 func sysShutdown(fd, how int) error { return unix.Shutdown(fd, how) }
 
-// sysSocket makes a stream socket.
+// sysSocket makes a stream socket that does not block.
 func sysSocket(family int) (int, error) {
-	return unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	return unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 }
 
 // sysSocketpair makes two connected stream sockets.
@@ -172,13 +186,6 @@ func sysPollIn(fd, milliseconds int) (readable bool, err error) {
 // sysDup duplicates a descriptor.
 func sysDup(fd int) (int, error) { return unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0) }
 
-// sysBlank puts zeros in the place of a mapping, which the kernel may then give up.
-// Reference: mmap(2), MAP_FIXED.
-func sysBlank(mem []byte) {
-	_, _ = unix.MmapPtr(-1, 0, unsafe.Pointer(unsafe.SliceData(mem)), uintptr(len(mem)),
-		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_FIXED)
-}
-
 // sysDisconnect drops what a connection has to send, and resets it. Reference:
 // connect(2), AF_UNSPEC.
 func sysDisconnect(fd int) {
@@ -213,14 +220,18 @@ func sysSetNonblock(fd int, on bool) error { return unix.SetNonblock(fd, on) }
 // sysEpollCreate makes an epoll instance.
 func sysEpollCreate() (int, error) { return unix.EpollCreate1(unix.EPOLL_CLOEXEC) }
 
-// sysEpollAdd has epoll tell of changes of fd: data, the end of it, room, errors.
-// token comes back with each event.
-func sysEpollAdd(epoll, fd int, token uint64) error {
-	e := unix.EpollEvent{
-		Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1),
-		Fd:     int32(uint32(token)), Pad: int32(uint32(token >> 32)),
-	}
-	return unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &e)
+// sysEpollAdd has epoll tell of events of fd, with the token.
+func sysEpollAdd(epoll, fd int, events uint32, token uint64) error {
+	return unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, newEpollEvent(events, token))
+}
+
+// sysEpollModify changes which events epoll tells of. What is ready comes anew.
+func sysEpollModify(epoll, fd int, events uint32, token uint64) error {
+	return unix.EpollCtl(epoll, unix.EPOLL_CTL_MOD, fd, newEpollEvent(events, token))
+}
+
+func newEpollEvent(events uint32, token uint64) *epollEvent {
+	return &epollEvent{Events: events, Fd: int32(uint32(token)), Pad: int32(uint32(token >> 32))}
 }
 
 // sysEpollAwaitRoom has epoll tell once that fd has room, or an error. It keeps its P.
@@ -259,15 +270,19 @@ type pollWatch struct {
 	conn syscall.RawConn
 }
 
-// watchEpoll takes the descriptor over.
+// watchEpoll takes the descriptor over: it closes it when it fails.
 func watchEpoll(epoll int) (*pollWatch, error) {
 	if err := unix.SetNonblock(epoll, true); err != nil { // so that os.NewFile gives it to the netpoller
+		_ = unix.Close(epoll)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	w := &pollWatch{file: os.NewFile(uintptr(epoll), "epoll")}
 	var err error
 	if w.conn, err = w.file.SyscallConn(); err == nil {
 		err = w.file.SetReadDeadline(time.Time{}) // fails where the netpoller did not take the descriptor
+	}
+	if err != nil {
+		w.close()
 	}
 	return w, err
 }
@@ -284,47 +299,5 @@ func (w *pollWatch) each(f func()) {
 // stop ends each. It may be called again.
 func (w *pollWatch) stop() { _ = w.file.SetReadDeadline(time.Unix(1, 0)) }
 
-// ringWatch tells of completions: a duplicate of a ring's descriptor in Go's own
-// netpoller, so that no thread is parked.
-type ringWatch struct {
-	file *os.File
-	conn syscall.RawConn
-}
-
-func watchRing(fd int) (*ringWatch, error) {
-	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err == nil {
-		err = unix.SetNonblock(dup, true) // so that os.NewFile gives it to the netpoller
-	}
-	if err != nil {
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	w := &ringWatch{file: os.NewFile(uintptr(dup), "io_uring")}
-	w.conn, err = w.file.SyscallConn()
-	if err == nil {
-		err = w.file.SetReadDeadline(time.Time{}) // fails where the netpoller did not take the descriptor
-	}
-	if err != nil {
-		_ = w.file.Close()
-		return nil, err
-	}
-	return w, nil
-}
-
-// each calls f whenever completions have come, until stop. Then it closes the
-// duplicate.
-func (w *ringWatch) each(f func()) {
-	_ = w.conn.Read(func(uintptr) bool {
-		f()
-		return false // until stop
-	})
-	_ = w.file.Close()
-}
-
-// control gives f the duplicate, before stop.
-func (w *ringWatch) control(f func(fd int)) {
-	_ = w.conn.Control(func(fd uintptr) { f(int(fd)) })
-}
-
-// stop may be called again.
-func (w *ringWatch) stop() { _ = w.file.SetReadDeadline(time.Unix(1, 0)) }
+// close is for a watch that each was not called on.
+func (w *pollWatch) close() { _ = w.file.Close() }

@@ -99,6 +99,10 @@ func sysSend(fd int32, p []byte, flags int) (int, syscall.Errno) {
 	return kernel().Send(int(fd), p, flags)
 }
 
+func sysRecvLong(fd int32, p []byte, flags int) (int, syscall.Errno) { return sysRecv(fd, p, flags) }
+
+func sysSendLong(fd int32, p []byte, flags int) (int, syscall.Errno) { return sysSend(fd, p, flags) }
+
 func sysSendmsg(fd int32, msg *unix.Msghdr, flags int) (int, syscall.Errno) {
 	segments := make([][]byte, msg.Iovlen)
 	for i, v := range unsafe.Slice(msg.Iov, msg.Iovlen) {
@@ -177,35 +181,14 @@ func sysPollIn(fd, milliseconds int) (bool, error) { return kernel().PollIn(fd, 
 
 func sysDup(fd int) (int, error) { return kernel().Dup(fd), nil }
 
-func sysBlank(mem []byte) { clear(mem) }
-
 func sysDisconnect(fd int) { kernel().Disconnect(fd) }
-
-// ringWatch tells of completions.
-type ringWatch struct {
-	fd   int
-	stop func()
-}
-
-func watchRing(fd int) (*ringWatch, error) {
-	dup := kernel().Dup(fd)
-	return &ringWatch{dup, sync.OnceFunc(func() { kernel().Unwatch(dup) })}, nil
-}
-
-func (w *ringWatch) each(f func()) {
-	kernel().Watch(w.fd, f)
-	_ = sysClose(w.fd)
-}
-
-func (w *ringWatch) control(f func(fd int)) { f(w.fd) }
 
 func sysEpollCreate() (int, error) {
 	fd, errno := kernel().EpollCreate()
 	return fd, asError(errno)
 }
 
-func sysEpollAdd(epoll, fd int, token uint64) error {
-	const events = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1)
+func sysEpollAdd(epoll, fd int, events uint32, token uint64) error {
 	return asError(kernel().EpollAdd(epoll, fd, events, token))
 }
 
@@ -215,6 +198,10 @@ func sysEpollAwaitRoom(epoll int, fd int32, token uint64, again bool) syscall.Er
 		return kernel().EpollModify(epoll, int(fd), events, token)
 	}
 	return kernel().EpollAdd(epoll, int(fd), events, token)
+}
+
+func sysEpollModify(epoll, fd int, events uint32, token uint64) error {
+	return asError(kernel().EpollModify(epoll, fd, events, token))
 }
 
 func sysEpollDelete(epoll, fd int) { _ = kernel().EpollDelete(epoll, fd) }
@@ -246,3 +233,5 @@ func (w *pollWatch) each(f func()) {
 	kernel().WatchEpoll(w.fd, f)
 	_ = sysClose(w.fd)
 }
+
+func (w *pollWatch) close() { _ = sysClose(w.fd) }

@@ -216,8 +216,8 @@ func (r liveReport) write(w io.Writer) error {
 	s := r.Interval
 	p.line("%s: sockets %d, listeners %d", when, s.Sockets, s.Listeners)
 	if r.Backend == ringfd.IOUring {
-		p.line("parked rings: in flight %d, completions %d, syscalls/completion %s, wake-ups %d, overflows %d, made again %d, spins paid %d, lost %d",
-			s.InFlight, s.Completed, optional(ratio(s.Enters, s.Completed)), s.Wakeups, s.Overflows, s.Resubmitted, s.Spins, s.SpinsLost)
+		p.line("pollers: wake-ups %d, calls made for goroutines %d, syscalls/call %s, spins paid %d, lost %d, rings lost %d",
+			s.Wakeups, s.Completed, optional(ratio(s.Enters, s.Completed)), s.Spins, s.SpinsLost, s.RingsLost)
 	}
 	if len(r.Loops) == 0 {
 		p.line("no loops: they begin with the first connection of Serve on io_uring")

@@ -31,6 +31,7 @@ type side struct {
 	// One goroutine reads and one writes, unless a handler does.
 	reads, writes         chan func()
 	reading, writing      atomic.Bool
+	broadcasting          atomic.Bool // writing is a broadcast's
 	handlerReads          bool
 	handlerWrites         bool
 	gate                  chan struct{} // ends the waits of its handler
@@ -72,6 +73,10 @@ func (w *world) newSide(f *fd.FD, client, parked, data bool) *side {
 	w.mu.Unlock()
 	w.workers.Go(func() { s.work(s.reads, &s.reading) })
 	w.workers.Go(func() { s.work(s.writes, &s.writing) })
+	if parked && s.dice.Roll(500) {
+		s.reading.Store(true)
+		s.reads <- s.readAll
+	}
 	if over {
 		s.open()
 	}
@@ -127,6 +132,14 @@ func (s *side) read(size int) bool {
 	s.take(p[:n])
 	s.last, s.lastCopy = p, append([]byte(nil), p...)
 	return err == nil || s.readFailed("read", err)
+}
+
+// readAll reads on and on.
+func (s *side) readAll() {
+	d := simkernel.NewDice(s.w.seed, uint64(s.number), uint64(s.end.Side), 13)
+	for s.read(1 + d.N(1<<d.N(16))) {
+		_ = s.f.SetReadDeadline(time.Time{}) // which someone else may set
+	}
 }
 
 // take checks what was received.
@@ -402,6 +415,7 @@ func (w *world) broadcastTo(d *simkernel.Dice, may func(*side) bool, run func(fu
 	var to []*side
 	for _, s := range w.all() {
 		if may(s) && !s.handlerWrites && !s.writeEnded && d.Roll(600) && s.writing.CompareAndSwap(false, true) {
+			s.broadcasting.Store(true)
 			to = append(to, s)
 		}
 	}
@@ -448,6 +462,7 @@ func (w *world) broadcastTo(d *simkernel.Dice, may func(*side) bool, run func(fu
 					s.end.Overlay(id, 0, 0)
 				}
 			}
+			s.broadcasting.Store(false)
 			s.writing.Store(false)
 		}
 	})

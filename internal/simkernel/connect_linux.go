@@ -76,6 +76,28 @@ func (f *file) finishDial() {
 	f.edge(0)
 }
 
+// Connecting counts the connects under way.
+func (k *Kernel) Connecting() (n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, f := range k.files {
+		if f.dial != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Backlog counts the connections to a port that nobody has accepted.
+func (k *Kernel) Backlog(port int) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if l := k.listeners[inetKey(port)]; l != nil {
+		return len(l.queue)
+	}
+	return 0
+}
+
 // takeError returns the pending error of a socket, and clears it.
 func (f *file) takeError() (errno syscall.Errno) {
 	pending := &f.err

@@ -21,6 +21,7 @@ type registration struct {
 	dice     *Dice
 	ready    bool // the next wait takes it
 	late     bool // an edge came, of which a later step tells
+	lies     bool // the event says of everything that it is ready
 }
 
 // Event is one that EpollWait takes.
@@ -80,9 +81,9 @@ func (k *Kernel) EpollAdd(epoll, fd int, events uint32, token uint64) syscall.Er
 		k.violate("descriptor %d is added without EPOLLET or EPOLLONESHOT", fd)
 	}
 	r := &registration{epoll: e, f: f, events: events, token: token, dice: NewDice(k.seed, uint64(fd), 5)}
-	if !k.probing && r.dice.Roll(k.Weights.Fail) {
+	if d := f.dice[0]; !k.probing && d.Roll(k.Weights.Fail) {
 		k.played("errno")
-		return []syscall.Errno{syscall.ENOMEM, syscall.ENOSPC}[r.dice.N(2)]
+		return []syscall.Errno{syscall.ENOMEM, syscall.ENOSPC}[d.N(2)]
 	}
 	k.note("watched", f.who(), int64(events))
 	f.regs, e.regs = append(f.regs, r), append(e.regs, r)
@@ -252,8 +253,12 @@ func (k *Kernel) EpollWait(fd, most int) (events []Event) {
 		i := d.N(len(ready))
 		r := ready[i]
 		ready = slices.Delete(ready, i, i+1)
-		r.ready = false
-		if now := r.present(); now != 0 { // else it was spurious, or somebody was faster
+		now := r.present()
+		if r.lies {
+			now |= r.events & (epollIn | epollOut)
+		}
+		r.ready, r.lies = false, false
+		if now != 0 { // else it was spurious, or somebody was faster
 			k.note("event", r.f.who(), int64(now))
 			if r.events&epollOneShot != 0 {
 				r.events, r.late = 0, false
@@ -301,7 +306,21 @@ func (k *Kernel) disturb(d *Dice) {
 	}
 	slices.SortFunc(all, func(a, b *registration) int { return cmp.Compare(a.f.who(), b.f.who()) })
 	k.played("spurious event")
-	all[d.N(len(all))].report()
+	r := all[d.N(len(all))]
+	r.lies = d.Roll(500)
+	r.report()
+}
+
+// reportLate tells of an edge that was late, and perhaps of all others with it.
+func (r *registration) reportLate(d *Dice) {
+	r.report()
+	if d.Roll(300) {
+		for _, other := range r.epoll.regs {
+			if other.late {
+				other.report()
+			}
+		}
+	}
 }
 
 // edges appends how connects may end, and what registrations may be told of next: an

@@ -50,7 +50,8 @@ type Features struct {
 	SockNonempty, UnixNonempty, AcceptDontwait                bool
 	MaxEntries                                                uint32 // larger queues are clamped; 0: 32768
 	MemlockEntries                                            uint32 // larger rings are ENOMEM; 0: none is
-	EOFKeepsBuffer, BusyWhenFull, Overtakes, EOFNonempty      bool   // ways in which kernels differ
+	EOFKeepsBuffer, BusyWhenFull, Overtakes                   bool   // ways in which kernels differ
+	EOFNonempty, NonblockEnds                                 bool   // others
 }
 
 var current atomic.Pointer[Kernel]

@@ -33,12 +33,12 @@ func keyOf(b []byte) (key string, port int) {
 	return "unix " + string(b[2:]), 0
 }
 
-// Socket is socket(2).
+// Socket is socket(2), of a socket that does not block.
 func (k *Kernel) Socket(family int) (int, syscall.Errno) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	f := k.newFile(kindSocket)
-	f.family = family
+	f.family, f.nonblock = family, true
 	return f.fd, 0
 }
 

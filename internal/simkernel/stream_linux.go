@@ -279,9 +279,9 @@ func (e *Endpoint) Send(n int) int {
 func (e *Endpoint) Receive(n int) (int, bool) {
 	e.k.mu.Lock()
 	defer e.k.mu.Unlock()
-	p := make([]byte, n)
+	p := make([]byte, min(n, len(e.in)))
 	from := e.received
-	n, errno := e.give(p, n)
+	n, errno := e.give(p, len(p))
 	e.k.note("outside receives", int64(e.Conn), int64(n))
 	for i, b := range p[:n] {
 		if want := e.peer.expected(from + int64(i)); b != want {
@@ -365,6 +365,7 @@ type State struct {
 	Sent, Received                int64
 	Fin, Dead, Closed, PeerClosed bool
 	Waiting                       int // bytes under way to it, or arrived
+	Readable, Writable            bool
 }
 
 // State returns that of e.
@@ -374,5 +375,6 @@ func (e *Endpoint) State() State {
 	return State{
 		Sent: e.sent, Received: e.received, Fin: e.fin || e.finUnderWay, Dead: e.dead || e.resetUnderWay || e.err != 0,
 		Closed: e.closed, PeerClosed: e.peer.closed, Waiting: len(e.in) + len(e.wire),
+		Readable: e.readable(), Writable: e.writable(),
 	}
 }

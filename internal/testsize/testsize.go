@@ -5,7 +5,7 @@ package testsize
 
 // Sizes replace those of package uring where they are not zero.
 type Sizes struct {
-	Parked  int    // how many rings that are not of loops
+	Poll    int    // how many pollers there are at most
 	SQ, CQ  uint32 // entries of the queues of every ring; powers of two
 	Buffer  uint32 // the bytes of a provided buffer
 	Buffers int    // how many of them a loop has at most; a power of two
@@ -15,10 +15,10 @@ type Sizes struct {
 // set while no Backend is open.
 var Now Sizes
 
-// ParkedRings returns how many rings there are that are not of loops.
-func (s Sizes) ParkedRings(n int) int {
-	if s.Parked != 0 {
-		n = s.Parked
+// Pollers returns how many pollers there are at most.
+func (s Sizes) Pollers(n int) int {
+	if s.Poll != 0 {
+		n = s.Poll
 	}
 	return n
 }
