@@ -135,8 +135,9 @@ func setupFlags(f Features) (flags uint32) {
 }
 
 // consistent takes out of f what is of no use without another feature: a short
-// send counts as a failure, and so posts a completion, with MSG_WAITALL only, of which
-// Linux before 6.1 does not say then how much was sent; a kernel that says of unix sockets whether there is more says so of TCP.
+// send counts as a failure, and so posts a completion, with MSG_WAITALL only, and Linux
+// before 6.1 does not say then how much was sent; a kernel that says of unix sockets
+// whether there is more says so of TCP.
 func (f Features) consistent() Features {
 	if !f.Has(FeatureSendWaitAll) {
 		f &^= FeatureSkipSuccess
