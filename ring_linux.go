@@ -9,7 +9,7 @@ import (
 	"github.com/ringfd/ringfd/uring"
 )
 
-// ringBackend is the backend on io_uring: parked rings, and loops for Serve.
+// ringBackend is the backend on io_uring: pollers for goroutines, and loops for Serve.
 type ringBackend struct {
 	engine *uring.Engine
 	dial   fd.DialConfig
