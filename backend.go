@@ -27,6 +27,10 @@ type backend interface {
 	stats() Stats
 	close() error
 
+	// away runs work, which may wait, so that no loop waits with it. The error is that of
+	// a handler that cannot wait, and work has not run.
+	away(work func()) error
+
 	// serve, served, start and broadcast are Serve, DialServe and Broadcast:
 	// served makes an FD, not connected, that h will serve, and start, once it is
 	// connected, begins. broadcast calls done for each FD of fds that is not nil,

@@ -41,7 +41,14 @@ func (b *Backend) DialContext(ctx context.Context, network, address string) (net
 
 // dialWith connects an FD that socket makes. It returns the FD, or the error and
 // the address it is about.
-func (b *Backend) dialWith(ctx context.Context, network, address string, socket func() *fd.FD) (*fd.FD, net.Addr, error) {
+func (b *Backend) dialWith(ctx context.Context, network, address string, socket func() *fd.FD) (f *fd.FD, addr net.Addr, err error) {
+	if err := b.impl.away(func() { f, addr, err = dial(ctx, network, address, socket) }); err != nil {
+		return nil, nil, err
+	}
+	return f, addr, err
+}
+
+func dial(ctx context.Context, network, address string, socket func() *fd.FD) (*fd.FD, net.Addr, error) {
 	addrs, err := resolveDial(ctx, network, address)
 	if err != nil {
 		return nil, nil, err

@@ -47,6 +47,11 @@ func newNetBackend(o Options) *netBackend {
 	}
 }
 
+func (b *netBackend) away(work func()) error {
+	work()
+	return nil
+}
+
 func (b *netBackend) features() Features { return 0 }
 
 func (b *netBackend) stats() Stats {

@@ -9,7 +9,7 @@ import (
 	"github.com/ringfd/ringfd/uring"
 )
 
-// ringBackend is the backend on io_uring: pollers for goroutines, and loops for Serve.
+// ringBackend is the backend on io_uring: pollers, and loops for Serve.
 type ringBackend struct {
 	engine *uring.Engine
 	dial   fd.DialConfig
@@ -47,6 +47,8 @@ func (b *ringBackend) listen(addr net.Addr, network string, config accept.Config
 	}
 	return l, nil
 }
+
+func (b *ringBackend) away(work func()) error { return b.engine.Away(work) }
 
 func (b *ringBackend) features() Features { return b.engine.Features() }
 func (b *ringBackend) close() error       { return b.engine.Close() }

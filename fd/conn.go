@@ -181,6 +181,8 @@ func (c *Conn) wrap(op string, err error) error {
 // net, who look for net.ErrClosed.
 func (c *Conn) opError(op string, err error) error {
 	switch {
+	case err == readDeadlineError, err == writeDeadlineError:
+		err = os.ErrDeadlineExceeded
 	case errors.Is(err, net.ErrClosed):
 		err = net.ErrClosed
 	case op == "read" && errors.Is(err, io.EOF):

@@ -407,9 +407,9 @@ func (f *FD) failed(op string, err error) error {
 		return f.closedError(op)
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return &Error{Op: op, Err: os.ErrDeadlineExceeded}
+		return deadlineError(op)
 	}
-	if err == ErrDataHandler {
+	if err == ErrDataHandler || err == ErrHoldsLoop {
 		return &Error{Op: op, Err: err}
 	}
 	if errors.Is(err, net.ErrClosed) { // the Backend was closed, and its sockets with it
@@ -430,6 +430,20 @@ func (f *FD) failed(op string, err error) error {
 		reason = Lost
 	}
 	return f.end(&Error{Op: op, Reason: reason, Err: err})
+}
+
+// The errors of expired deadlines, of which a server like that of net/http makes one per
+// request. Nothing changes them.
+var (
+	readDeadlineError  = &Error{Op: "read", Err: os.ErrDeadlineExceeded}
+	writeDeadlineError = &Error{Op: "write", Err: os.ErrDeadlineExceeded}
+)
+
+func deadlineError(op string) *Error {
+	if op == "read" {
+		return readDeadlineError
+	}
+	return writeDeadlineError
 }
 
 // end closes the FD because of e, unless something ended it before, and

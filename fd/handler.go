@@ -47,6 +47,11 @@ type Handler struct {
 	End  func(f *FD, err error)
 }
 
+// ErrHoldsLoop is the error of a call that would have to wait, on any FD but a handler's
+// own, or a dial, in a Data handler of Serve on io_uring: the loop and all its
+// connections would wait with it. The call has done nothing, unless it says how much.
+var ErrHoldsLoop = errors.New("this call waits, which a Data handler cannot: make it on a goroutine, or in a Blocking handler")
+
 // ErrDataHandler is the error of a Read of a connection that a data handler
 // serves. It does not end the connection.
 var ErrDataHandler = errors.New("a data handler serves this connection: what it receives goes there")

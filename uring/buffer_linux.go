@@ -67,7 +67,7 @@ func (s *Socket) Writev(buffers [][]byte) (int64, error) {
 		total += len(b)
 	}
 	n, err := s.sendv(buffers, total)
-	if err == fd.ErrDataHandler {
+	if err == fd.ErrHoldsLoop {
 		rest := bytes.Join(buffers, nil)[n:]
 		go func() {
 			defer s.write.gate.unlock()
@@ -85,16 +85,25 @@ func (s *Socket) sendv(buffers [][]byte, total int) (sent int, err error) {
 	v := vectors.Get().(*vector)
 	defer vectors.Put(v)
 	defer v.clear()
-	for {
+	for sent < total {
 		if state := s.write.state.Load(); state&dirAborted != 0 {
 			return sent, s.write.refusal(state)
 		}
 		v.fill(buffers, int64(sent))
 		n, errno := sysSendmsg(s.sysfd, &v.msg, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
-		if err := s.sentSome(&sent, n, errno); err != nil || sent == total {
+		if errno == 0 {
+			sent += n
+			continue
+		}
+		err := s.sendError(errno)
+		if err == errNoRoom {
+			err = s.awaitRoom()
+		}
+		if err != nil {
 			return sent, err
 		}
 	}
+	return sent, nil
 }
 
 var vectors = sync.Pool{New: func() any { return new(vector) }}

@@ -217,7 +217,7 @@ func (c *conn) doneIfOver() {
 	}
 }
 
-// Connect makes the OS socket on the parked ring, and takes it over.
+// Connect has a goroutine's socket connect, and takes it over.
 func (c *conn) Connect(ctx context.Context, addr net.Addr) error {
 	if c.loop == nil {
 		return c.serving.broken

@@ -76,7 +76,7 @@ func (s *Socket) awaitConnected() error {
 		if state := d.state.Load(); state&dirAborted != 0 {
 			return d.refusal(state)
 		}
-		if err := s.park(d, nil, true); err != nil {
+		if err := s.park(d, nil, eventsRoom); err != nil {
 			return err
 		}
 		if state := d.state.Load(); state&dirAborted != 0 {

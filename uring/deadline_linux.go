@@ -20,8 +20,8 @@ type deadline struct {
 	suspended bool // the direction does something that has no deadline
 }
 
-// set makes the calls of d fail with os.ErrDeadlineExceeded from t on; never, for the
-// zero time.
+// setDeadline makes the calls of d fail with os.ErrDeadlineExceeded from t on; never, for
+// the zero time.
 func (d *direction) setDeadline(t time.Time) error {
 	l := &d.deadline
 	l.mu.Lock()
@@ -30,41 +30,51 @@ func (d *direction) setDeadline(t time.Time) error {
 		return net.ErrClosed
 	}
 	if l.at = 0; !t.IsZero() {
-		l.at = deadlineAt(t)
+		l.at = deadlineAt(time.Until(t))
 	}
 	d.applyDeadline()
 	return nil
 }
 
-// deadlineAt is t by the clock; what is too far away is the end of all time.
-func deadlineAt(t time.Time) int64 {
-	wait, now := int64(time.Until(t)), clock()
-	if wait > math.MaxInt64-now {
-		return math.MaxInt64
+// pastDeadline is of any time that has passed.
+const pastDeadline = 1
+
+// deadlineAt is so much from now by the clock; what is too far away is the end of all
+// time.
+func deadlineAt(wait time.Duration) int64 {
+	if wait <= 0 {
+		return pastDeadline
 	}
-	return max(now+wait, 1)
+	if now := clock(); int64(wait) < math.MaxInt64-now {
+		return now + int64(wait)
+	}
+	return math.MaxInt64
 }
 
 // applyDeadline has the deadline take effect, now or later. Its lock is held.
 func (d *direction) applyDeadline() {
 	l := &d.deadline
-	wait := l.at - clock()
-	switch {
-	case l.at == 0 || l.suspended:
+	if l.at == 0 || l.suspended {
 		d.allow(abortDeadline)
-	case wait <= 0:
+		return
+	}
+	wait := int64(0)
+	if l.at != pastDeadline {
+		wait = l.at - clock()
+	}
+	if wait <= 0 {
 		d.abort(abortDeadline)
-	default:
-		d.allow(abortDeadline)
-		if l.fires != 0 && l.fires <= l.at {
-			return
-		}
-		l.fires = l.at
-		if l.timer == nil {
-			l.timer = time.AfterFunc(time.Duration(wait), d.timerFired)
-		} else {
-			l.timer.Reset(time.Duration(wait))
-		}
+		return
+	}
+	d.allow(abortDeadline)
+	if l.fires != 0 && l.fires <= l.at {
+		return
+	}
+	l.fires = l.at
+	if l.timer == nil {
+		l.timer = time.AfterFunc(time.Duration(wait), d.timerFired)
+	} else {
+		l.timer.Reset(time.Duration(wait))
 	}
 }
 

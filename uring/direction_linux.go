@@ -184,7 +184,11 @@ func (d *direction) abort(bit uint32) {
 }
 
 // allow takes an abort back.
-func (d *direction) allow(bit uint32) { d.state.And(^bit) }
+func (d *direction) allow(bit uint32) {
+	if d.state.Load()&bit != 0 {
+		d.state.And(^bit)
+	}
+}
 
 // abortOn aborts d when ctx ends. The function that it returns stops that, and waits
 // for it where it is under way. The gate is held.

@@ -24,9 +24,9 @@ type endpoint struct {
 	// receive is (TCP_ULP), which it can with the descriptor in its hands.
 	inexact atomic.Bool
 
-	mu    sync.Mutex // guards what follows
-	token uint64     // 0: not registered
-	room  bool       // registered for room as well
+	watched atomic.Uint32 // the events of the registration; 0: there is none
+	mu      sync.Mutex    // guards changes of that
+	token   uint64
 
 	read  direction // of a listener: its accepts
 	write direction
@@ -48,20 +48,23 @@ const (
 	eventsRoom = eventsRead | unix.EPOLLOUT
 )
 
-// watch registers ep, or has its events include room. What is ready already comes as
-// an event at once.
-func (ep *endpoint) watch(fd int32, room bool) error {
-	ep.mu.Lock()
-	defer ep.mu.Unlock()
-	if ep.token != 0 && (ep.room || !room) {
+// watch registers ep, if it is not, for events. What is ready already comes as an event
+// at once.
+func (ep *endpoint) watch(fd int32, events uint32) error {
+	if ep.watched.Load()&events == events {
 		return nil
 	}
-	events := uint32(eventsRead)
-	if room {
-		events = eventsRoom
-	}
+	ep.mu.Lock()
+	defer ep.mu.Unlock()
 	p := ep.poller
-	if ep.token == 0 {
+	switch had := ep.watched.Load(); {
+	case had&events == events:
+		return nil
+	case had != 0:
+		if err := sysEpollModify(p.epoll, int(fd), events, ep.token); err != nil {
+			return os.NewSyscallError("epoll_ctl", err)
+		}
+	default:
 		ep.fd = fd
 		token, ok := p.endpoints.add(ep)
 		if !ok {
@@ -72,10 +75,8 @@ func (ep *endpoint) watch(fd int32, room bool) error {
 			return os.NewSyscallError("epoll_ctl", err)
 		}
 		ep.token = token
-	} else if err := sysEpollModify(p.epoll, int(fd), events, ep.token); err != nil {
-		return os.NewSyscallError("epoll_ctl", err)
 	}
-	ep.room = room
+	ep.watched.Store(events)
 	return nil
 }
 
@@ -84,11 +85,10 @@ func (ep *endpoint) watch(fd int32, room bool) error {
 func (ep *endpoint) forget(stays bool) {
 	ep.mu.Lock()
 	defer ep.mu.Unlock()
-	if ep.token == 0 {
+	if ep.watched.Swap(0) == 0 {
 		return
 	}
 	ep.poller.endpoints.remove(ep.token)
-	ep.token = 0
 	if stays { // else close(2) takes it out
 		sysEpollDelete(ep.poller.epoll, int(ep.fd))
 	}

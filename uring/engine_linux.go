@@ -272,7 +272,22 @@ func (e *Engine) coroutine() (*coroutine, error) {
 	case r == nil:
 		return nil, nil
 	case !r.canWait():
-		return nil, fd.ErrDataHandler
+		return nil, fd.ErrHoldsLoop
 	}
 	return r.co, nil
+}
+
+// Away runs work, which may wait. A handler's loop goes on meanwhile; the error is that
+// of a handler that cannot wait.
+func (e *Engine) Away(work func()) error {
+	co, err := e.coroutine()
+	switch {
+	case err != nil:
+		return err
+	case co == nil:
+		work()
+	default:
+		co.c.Offload(work)
+	}
+	return nil
 }

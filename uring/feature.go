@@ -62,7 +62,7 @@ var FeatureTable = [...]FeatureInfo{
 	{FeatureSubmitAll, "submit_all", "5.18", "a bad request does not stop its batch", "the rest is submitted again", true},
 	{FeatureCoopTaskrun, "coop_taskrun", "5.19", "no interrupt per completion", "the kernel interrupts the submitting thread", true},
 	{FeatureTaskrunFlag, "taskrun_flag", "5.19", "a spinning reader sees that completions wait", "BusyPoll asks the kernel each time", true},
-	{FeaturePollFirst, "recv_poll_first", "5.19", "skips a receive that would find nothing", "each receive is tried first, which the parked ring does anyway", false},
+	{FeaturePollFirst, "recv_poll_first", "5.19", "skips a receive that would find nothing", "each receive is tried first", false},
 	{FeatureSkipSuccess, "cqe_skip_success", "5.17", "a send that succeeds at once posts no completion", "each send posts one", true},
 	{FeatureExtArg, "ext_arg", "5.11", "a wait with a timeout", "a timer of the runtime ends the wait of a loop", true},
 	{FeatureNoSQArray, "no_sqarray", "6.6", "one cache line less per submission", "the identity array is used", true},

@@ -151,7 +151,6 @@ func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
 		return nil, err
 	}
 	defer d.gate.unlock()
-	defer d.abortOn(ctx)()
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -171,11 +170,14 @@ func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
 				return l.accepted(sysfd, errno)
 			}
 		default:
-			if err := l.watch(l.sysfd, false); err != nil {
+			if err := l.watch(l.sysfd, eventsRead); err != nil {
 				return nil, err
 			}
-			if err := d.park(l.engine, nil); err != nil {
-				return nil, named("accept", err)
+			stop := d.abortOn(ctx)
+			err := d.park(l.engine, nil)
+			stop()
+			if err != nil {
+				return nil, err
 			}
 			if d.done {
 				d.done = false

@@ -140,10 +140,7 @@ func (b *broadcast) begin(ctx context.Context, fds []*fd.FD, kind requestKind, a
 				s.writeBehind(b, q)
 				continue
 			}
-			go func() {
-				q.n, q.err = s.writeContext(ctx, b.message)
-				b.finished(nil)
-			}()
+			s.broadcast(ctx, b, q)
 		default:
 			q.err = errForeign
 		}

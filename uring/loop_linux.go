@@ -81,7 +81,7 @@ type loop struct {
 	ended     chan struct{}
 }
 
-// User data of a loop is kind, slot and generation, as that of the parked ring.
+// User data of a loop is kind, slot and generation, see userData.
 const (
 	kindReceive uint64 = (iota + 2) << 56
 	kindSend

@@ -57,7 +57,7 @@ func probe() Report {
 	return r
 }
 
-// missing names what the parked ring cannot do without, or "".
+// missing names what the library cannot do without, or "".
 func (r *ring) missing() string {
 	for _, need := range []struct {
 		bit  uint32
@@ -240,7 +240,7 @@ var (
 	trialBig = make([]byte, 64<<10) // more than a socket takes whose SO_SNDBUF is the least
 )
 
-// selfTest moves bytes and cancels a receive: what the parked ring lives on.
+// selfTest moves bytes and cancels a receive: what a ring lives on.
 func selfTest(r *ring) error {
 	pair, err := newSocketPair()
 	if err != nil {

@@ -31,15 +31,15 @@ func (c *rawConn) Control(f func(fd uintptr)) error {
 
 // Read calls f until it returns true, and waits for data in between.
 func (c *rawConn) Read(f func(fd uintptr) (done bool)) error {
-	return c.until("raw-read", f, c.read, false)
+	return c.until("raw-read", f, c.read, eventsRead)
 }
 
 // Write is Read for the writing half.
 func (c *rawConn) Write(f func(fd uintptr) (done bool)) error {
-	return c.until("raw-write", f, c.write, true)
+	return c.until("raw-write", f, c.write, eventsRoom)
 }
 
-func (c *rawConn) until(name string, f func(fd uintptr) bool, d *direction, room bool) error {
+func (c *rawConn) until(name string, f func(fd uintptr) bool, d *direction, events uint32) error {
 	if d == nil {
 		return os.NewSyscallError(name, syscall.EOPNOTSUPP)
 	}
@@ -64,7 +64,7 @@ func (c *rawConn) until(name string, f func(fd uintptr) bool, d *direction, room
 			d.found(had) // f may have left something
 			return err
 		}
-		if err := c.ep.watch(int32(sysfd), room); err != nil {
+		if err := c.ep.watch(int32(sysfd), events); err != nil {
 			return err
 		}
 		if err := d.park(c.ep.engine, nil); err != nil {

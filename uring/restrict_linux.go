@@ -27,7 +27,7 @@ func allowedBatch(f Features) allowed {
 }
 
 // allowedLoop is what the ring of a loop needs. Its buffers and NAPI are registered
-// before it is restricted. Connecting is the parked rings' business.
+// before it is restricted. Connecting is a goroutine's business.
 func allowedLoop(f Features) allowed {
 	a := allowed{
 		ops:       []uint8{opRecv, opSend, opSendmsg, opAccept, opClose, opPollAdd, opAsyncCancel, opRead},

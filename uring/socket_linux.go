@@ -87,7 +87,7 @@ func (s *Socket) Read(p []byte) (int, error) {
 				return s.received(n, errno)
 			}
 		default:
-			if err := s.park(d, p, false); err != nil {
+			if err := s.park(d, p, eventsRead); err != nil {
 				return 0, named("read", err)
 			}
 			if d.done {
@@ -112,8 +112,6 @@ func (s *Socket) received(n int, errno syscall.Errno) (int, error) {
 	case n > 0 && errno == 0:
 		raceAcquire()
 		return n, nil
-	case s.closed.Load():
-		return 0, net.ErrClosed // what our own shutdown looks like
 	case errno == 0:
 		return 0, io.EOF
 	}
@@ -121,8 +119,8 @@ func (s *Socket) received(n int, errno syscall.Errno) (int, error) {
 }
 
 // park waits for an event of d, which has none, or for a receive into buf.
-func (s *Socket) park(d *direction, buf []byte, room bool) error {
-	if err := s.watch(s.sysfd, room); err != nil {
+func (s *Socket) park(d *direction, buf []byte, events uint32) error {
+	if err := s.watch(s.sysfd, events); err != nil {
 		return err
 	}
 	return d.park(s.engine, buf)
@@ -178,15 +176,12 @@ func (s *Socket) WaitRead() error {
 			if readable || err != nil {
 				d.found(had)
 			}
-			switch {
-			case readable && s.closed.Load():
-				return net.ErrClosed // our own shutdown
-			case readable:
+			if readable {
 				return nil
 			}
 			continue
 		}
-		if err := s.park(d, nil, false); err != nil {
+		if err := s.park(d, nil, eventsRead); err != nil {
 			return named("poll", err)
 		}
 	}
@@ -202,7 +197,7 @@ func (s *Socket) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := s.send(p)
-	if err == fd.ErrDataHandler { // which cannot wait; and a part of a message would tear the stream
+	if err == fd.ErrHoldsLoop { // which cannot wait; and a part of a message would tear the stream
 		rest := append([]byte(nil), p[n:]...)
 		go func() {
 			defer s.write.gate.unlock()
@@ -216,6 +211,22 @@ func (s *Socket) Write(p []byte) (int, error) {
 
 // send sends all of p, or returns why not and how much. The write gate is held.
 func (s *Socket) send(p []byte) (sent int, err error) {
+	for {
+		n, err := s.sendNow(p[sent:])
+		if sent += n; err != errNoRoom {
+			return sent, err
+		}
+		if err := s.awaitRoom(); err != nil {
+			return sent, err
+		}
+	}
+}
+
+// errNoRoom says that the socket takes no more for now.
+var errNoRoom = errors.New("no room")
+
+// sendNow sends as much of p as the socket takes without waiting. The write gate is held.
+func (s *Socket) sendNow(p []byte) (sent int, err error) {
 	raceRelease()
 	for {
 		if state := s.write.state.Load(); state&dirAborted != 0 {
@@ -229,24 +240,24 @@ func (s *Socket) send(p []byte) (sent int, err error) {
 		} else {
 			n, errno = sysSendLong(s.sysfd, rest, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 		}
-		if err := s.sentSome(&sent, n, errno); err != nil || sent == len(p) {
-			return sent, err
+		if errno != 0 {
+			if err := s.sendError(errno); err != nil {
+				return sent, err
+			}
+		} else if sent += n; sent == len(p) {
+			return sent, nil
 		}
 	}
 }
 
-// sentSome counts what a send took, and waits for room where it took nothing.
-func (s *Socket) sentSome(sent *int, n int, errno syscall.Errno) error {
-	switch errno {
-	case 0:
-		*sent += n
+// sendError is what the errno of a send means, nil to try it again.
+func (s *Socket) sendError(errno syscall.Errno) error {
+	switch {
+	case errno == syscall.EINTR:
 		return nil
-	case syscall.EINTR:
-		return nil
-	case syscall.EAGAIN:
-		return s.awaitRoom()
-	}
-	if s.closed.Load() {
+	case errno == syscall.EAGAIN:
+		return errNoRoom
+	case s.closed.Load():
 		return net.ErrClosed
 	}
 	return os.NewSyscallError("write", errno)
@@ -260,7 +271,7 @@ func (s *Socket) awaitRoom() error {
 		d.attempt(state)
 		return nil // and the send is tried once more
 	}
-	if err := s.park(d, nil, true); err != nil {
+	if err := s.park(d, nil, eventsRoom); err != nil {
 		return named("write", err)
 	}
 	d.attempt(d.state.Load())
@@ -286,19 +297,12 @@ func (s *Socket) SetReadDeadline(t time.Time) error { return s.read.setDeadline(
 // SetWriteDeadline aborts sends from t on.
 func (s *Socket) SetWriteDeadline(t time.Time) error { return s.write.setDeadline(t) }
 
-// abortAll marks s closed and ends its calls: mark, shut down, abort. It does not wait.
+// abortAll marks s closed and ends its calls. It does not wait. There is no shutdown(2):
+// no call waits in the kernel, and close(2) tells the peer.
 func (s *Socket) abortAll() {
-	if s.closed.Swap(true) {
-		return
+	if !s.closed.Swap(true) {
+		s.abort()
 	}
-	if !s.resets.Load() && !s.duplicated.Load() {
-		s.use.RLock()
-		if s.sysfd != noFD {
-			_ = sysShutdown(int(s.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
-		}
-		s.use.RUnlock()
-	}
-	s.abort()
 }
 
 // Close ends the calls in flight, waits for them, and closes the descriptor. In a data

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// All that the ring, the parked ring and the loops ask of the kernel, one
+// All that the ring, the pollers and the loops ask of the kernel, one
 // function per system call. Under the build tag sim another file answers in the
 // kernel's place: see "The fake kernel" in ARCHITECTURE.md.
 
@@ -259,9 +259,10 @@ type pollWatch struct {
 	conn syscall.RawConn
 }
 
-// watchEpoll takes the descriptor over.
+// watchEpoll takes the descriptor over: it closes it when it fails.
 func watchEpoll(epoll int) (*pollWatch, error) {
 	if err := unix.SetNonblock(epoll, true); err != nil { // so that os.NewFile gives it to the netpoller
+		_ = unix.Close(epoll)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
 	w := &pollWatch{file: os.NewFile(uintptr(epoll), "epoll")}

@@ -91,9 +91,25 @@ func sysRegister(fd int, opcode uint32, arg unsafe.Pointer, n uint32) syscall.Er
 	return kernel().Register(fd, opcode, arg, n)
 }
 
-func sysRecv(fd int32, p []byte, _ int) (int, syscall.Errno) { return kernel().Recv(int(fd), p) }
+func sysRecv(fd int32, p []byte, flags int) (int, syscall.Errno) {
+	return kernel().Recv(int(fd), p, flags)
+}
 
-func sysSend(fd int32, p []byte, _ int) (int, syscall.Errno) { return kernel().Send(int(fd), p) }
+func sysSend(fd int32, p []byte, flags int) (int, syscall.Errno) {
+	return kernel().Send(int(fd), p, flags)
+}
+
+func sysRecvLong(fd int32, p []byte, flags int) (int, syscall.Errno) { return sysRecv(fd, p, flags) }
+
+func sysSendLong(fd int32, p []byte, flags int) (int, syscall.Errno) { return sysSend(fd, p, flags) }
+
+func sysSendmsg(fd int32, msg *unix.Msghdr, flags int) (int, syscall.Errno) {
+	segments := make([][]byte, msg.Iovlen)
+	for i, v := range unsafe.Slice(msg.Iov, msg.Iovlen) {
+		segments[i] = unsafe.Slice(v.Base, v.Len)
+	}
+	return kernel().Sendmsg(int(fd), segments, flags)
+}
 
 func sysClose(fd int) error { return asError(kernel().Close(fd)) }
 
@@ -115,6 +131,19 @@ func sysBind(fd int, a *rawAddr) syscall.Errno { return kernel().Bind(fd, a.byte
 func sysListen(fd, _ int) error { return asError(kernel().Listen(fd)) }
 
 func sysConnect(fd int, a *rawAddr) syscall.Errno { return kernel().Connect(fd, a.bytes()[:a.len]) }
+
+func sysAccept(fd int32, a *rawAddr) (int32, syscall.Errno) {
+	sock, addr, errno := kernel().Accept(int(fd))
+	a.len = uint32(copy(a.bytes(), addr))
+	return int32(sock), errno
+}
+
+func sysSocketError(fd int) (syscall.Errno, error) {
+	pending, errno := kernel().SocketError(fd)
+	return pending, asError(errno)
+}
+
+func sysSetNonblock(fd int, on bool) error { return asError(kernel().SetNonblock(fd, on)) }
 
 func name(fd int, a *rawAddr, peer bool) syscall.Errno {
 	b, errno := kernel().Name(fd, peer)
@@ -152,24 +181,49 @@ func sysPollIn(fd, milliseconds int) (bool, error) { return kernel().PollIn(fd, 
 
 func sysDup(fd int) (int, error) { return kernel().Dup(fd), nil }
 
-func sysBlank(mem []byte) { clear(mem) }
-
 func sysDisconnect(fd int) { kernel().Disconnect(fd) }
 
-// ringWatch tells of completions.
-type ringWatch struct {
+func sysEpollCreate() (int, error) {
+	fd, errno := kernel().EpollCreate()
+	return fd, asError(errno)
+}
+
+func sysEpollAdd(epoll, fd int, events uint32, token uint64) error {
+	return asError(kernel().EpollAdd(epoll, fd, events, token))
+}
+
+func sysEpollModify(epoll, fd int, events uint32, token uint64) error {
+	return asError(kernel().EpollModify(epoll, fd, events, token))
+}
+
+func sysEpollDelete(epoll, fd int) { _ = kernel().EpollDelete(epoll, fd) }
+
+// epollEvent is struct epoll_event.
+type epollEvent = unix.EpollEvent
+
+func tokenOf(e *epollEvent) uint64 { return uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32 }
+
+func sysEpollWait(epoll int, events []epollEvent) int {
+	taken := kernel().EpollWait(epoll, len(events))
+	for i, e := range taken {
+		events[i] = epollEvent{Events: e.Events, Fd: int32(uint32(e.Token)), Pad: int32(uint32(e.Token >> 32))}
+	}
+	return len(taken)
+}
+
+// pollWatch tells of events.
+type pollWatch struct {
 	fd   int
 	stop func()
 }
 
-func watchRing(fd int) (*ringWatch, error) {
-	dup := kernel().Dup(fd)
-	return &ringWatch{dup, sync.OnceFunc(func() { kernel().Unwatch(dup) })}, nil
+func watchEpoll(epoll int) (*pollWatch, error) {
+	return &pollWatch{epoll, sync.OnceFunc(func() { kernel().UnwatchEpoll(epoll) })}, nil
 }
 
-func (w *ringWatch) each(f func()) {
-	kernel().Watch(w.fd, f)
+func (w *pollWatch) each(f func()) {
+	kernel().WatchEpoll(w.fd, f)
 	_ = sysClose(w.fd)
 }
 
-func (w *ringWatch) control(f func(fd int)) { f(w.fd) }
+func (w *pollWatch) close() { _ = sysClose(w.fd) }

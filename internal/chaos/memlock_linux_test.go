@@ -53,7 +53,7 @@ func TestMemlock(t *testing.T) {
 }
 
 // memlockRounds is how often a child opens and closes, and enough what does for both
-// the ring of a poller and that of a loop.
+// a poller and a loop.
 const memlockRounds, enough = 4, 64 << 10
 
 type memlockReport struct {

@@ -31,6 +31,7 @@ type side struct {
 	// One goroutine reads and one writes, unless a handler does.
 	reads, writes         chan func()
 	reading, writing      atomic.Bool
+	broadcasting          atomic.Bool // writing is a broadcast's
 	handlerReads          bool
 	handlerWrites         bool
 	gate                  chan struct{} // ends the waits of its handler
@@ -402,6 +403,7 @@ func (w *world) broadcastTo(d *simkernel.Dice, may func(*side) bool, run func(fu
 	var to []*side
 	for _, s := range w.all() {
 		if may(s) && !s.handlerWrites && !s.writeEnded && d.Roll(600) && s.writing.CompareAndSwap(false, true) {
+			s.broadcasting.Store(true)
 			to = append(to, s)
 		}
 	}
@@ -448,6 +450,7 @@ func (w *world) broadcastTo(d *simkernel.Dice, may func(*side) bool, run func(fu
 					s.end.Overlay(id, 0, 0)
 				}
 			}
+			s.broadcasting.Store(false)
 			s.writing.Store(false)
 		}
 	})

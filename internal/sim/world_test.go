@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing/synctest"
 	"time"
 
@@ -41,6 +42,9 @@ type world struct {
 	cancels   []context.CancelFunc
 	workers   sync.WaitGroup
 	conns     int // how many there will be
+
+	accepting  atomic.Bool // a goroutine is in Accept
+	connecting atomic.Int64
 }
 
 // outside is the far end of a connection.
@@ -81,6 +85,9 @@ func features(d *simkernel.Dice) (simkernel.Features, uring.Features) {
 	if !has.Has(uring.FeatureSingleIssuer) {
 		has &^= uring.FeatureDeferTaskrun
 	}
+	if !has.Has(uring.FeatureSockNonempty) {
+		has &^= uring.FeatureUnixNonempty
+	}
 	if !has.Has(uring.FeatureBufferRing) {
 		has &^= uring.FeatureBufferRingInc | uring.FeatureMultishotRecv
 	}
@@ -90,7 +97,9 @@ func features(d *simkernel.Dice) (simkernel.Features, uring.Features) {
 		MultishotRecv: has.Has(uring.FeatureMultishotRecv), MultishotAccept: has.Has(uring.FeatureMultishotAccept),
 		NAPI: has.Has(uring.FeatureNAPI), SyncCancel: has.Has(uring.FeatureSyncCancel),
 		SendWaitAll: has.Has(uring.FeatureSendWaitAll), Restrictions: has.Has(uring.FeatureRestrictions),
-		EOFKeepsBuffer: d.Roll(300), BusyWhenFull: d.Roll(300), Overtakes: d.Roll(300),
+		SockNonempty: has.Has(uring.FeatureSockNonempty), UnixNonempty: has.Has(uring.FeatureUnixNonempty),
+		AcceptDontwait: has.Has(uring.FeatureAcceptDontwait),
+		EOFKeepsBuffer: d.Roll(300), BusyWhenFull: d.Roll(300), Overtakes: d.Roll(300), EOFNonempty: d.Roll(300), NonblockEnds: d.Roll(300),
 		MaxEntries:     []uint32{0, 0, 2, 4, 8, 16}[d.N(6)],
 		MemlockEntries: []uint32{8, 16, 32, 64, 64, 1024}[d.N(6)],
 	}
@@ -177,7 +186,7 @@ func (w *world) openOn(has uring.Features) bool {
 			ZeroCopy:   []int{0, 1, 1 << 10, 16 << 10}[d.N(4)], HandlerLimit: -1,
 		},
 	}
-	testsize.Now.Parked = 1 + d.N(3)
+	testsize.Now.Poll = 1 + d.N(3)
 	b, err := ringfd.Open(options)
 	if err != nil {
 		var u *ringfd.UnavailableError
@@ -225,7 +234,9 @@ func (w *world) listen() {
 
 func (w *world) acceptAll(ctx context.Context, l *accept.Listener) {
 	for ctx.Err() == nil {
+		w.accepting.Store(true)
 		f, _, err := l.Accept(ctx)
+		w.accepting.Store(false)
 		var e *accept.Error
 		switch {
 		case err == nil:
@@ -309,12 +320,16 @@ func (w *world) connect(d *simkernel.Dice) {
 	style := d.N(3)
 	w.workers.Go(func() {
 		if style > 0 {
+			w.connecting.Add(1)
 			_, err := w.backend.DialServe(ctx, "tcp", addr.String(), w.handler(style == 2, true))
+			w.connecting.Add(-1)
 			w.dialed(err)
 			return
 		}
 		f := w.backend.Socket()
+		w.connecting.Add(1)
 		err := f.Connect(ctx, addr)
+		w.connecting.Add(-1)
 		w.dialed(err)
 		if err == nil && w.newSide(f, true, true, false) == nil {
 			_ = f.Close()
@@ -381,8 +396,11 @@ func (w *world) end() bool {
 		}
 	}
 	if orderly {
-		if d.Roll(500) && !w.settle("nothing more happens", func() bool { return false }, 3) {
-			return false
+		if d.Roll(500) {
+			if !w.settle("nothing more happens", func() bool { return false }, 14) {
+				return false
+			}
+			w.checkWaiting()
 		}
 		closed := make(chan struct{})
 		w.workers.Go(func() {
@@ -492,6 +510,28 @@ func (w *world) settle(what string, happened func() bool, limit int) bool {
 			return false
 		}
 		time.Sleep(time.Millisecond << min(idle, 9))
+	}
+}
+
+// checkWaiting checks, when nothing more happens, that no call waits for what is there.
+func (w *world) checkWaiting() {
+	for _, s := range w.all() {
+		if !s.parked {
+			continue
+		}
+		st := s.end.State()
+		if s.reading.Load() && st.Readable {
+			w.k.Violate("connection %d, side %d: Read waits, and there are %d bytes, or the end (%t)", s.number, s.end.Side, st.Waiting, st.Fin || st.Dead)
+		}
+		if s.writing.Load() && !s.broadcasting.Load() && st.Writable {
+			w.k.Violate("connection %d, side %d: Write waits, and there is room", s.number, s.end.Side)
+		}
+	}
+	if w.accepting.Load() && len(w.ports) > 0 && w.k.Backlog(w.ports[0]) > 0 {
+		w.k.Violate("Accept waits, and there is a connection")
+	}
+	if calls, under := w.connecting.Load(), w.k.Connecting(); calls > int64(under) {
+		w.k.Violate("%d calls wait to be connected, and %d connects are under way", calls, under)
 	}
 }
 

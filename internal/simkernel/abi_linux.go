@@ -60,9 +60,11 @@ const (
 	pollFirst          = 1 << 0
 	recvMultishot      = 1 << 1
 	acceptMultishot    = 1 << 0
+	acceptDontwait     = 1 << 1
 	pollMulti          = 1 << 0
 	zcReportUsage      = 1 << 3
 	cqeBuffer, cqeMore = 1 << 0, 1 << 1
+	cqeNonempty        = 1 << 2
 	cqeNotif           = 1 << 3
 	cqeBufferMore      = 1 << 4
 	notifCopied        = -1 << 31

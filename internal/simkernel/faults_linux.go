@@ -21,6 +21,8 @@ type Weights struct {
 	LateNotif  int // a zero-copy send's memory is held longer
 	ZCRefused  int // EOPNOTSUPP of a zero-copy send
 	Partial    int // only a part of what is under way arrives
+	LateEvent  int // an epoll event comes later
+	Spurious   int // an epoll event comes that says nothing new
 }
 
 // RandomWeights draws weights, each of which is often zero.
@@ -39,6 +41,7 @@ func RandomWeights(d *Dice) Weights {
 	if d.Roll(500) {
 		w.Fail, w.Reset, w.Setup = draw(30), draw(30), draw(100)
 	}
+	w.LateEvent, w.Spurious = draw(900), draw(300)
 	return w
 }
 
@@ -59,12 +62,14 @@ const (
 	MutantTwoRecvs   Mutant = "receive twice at once"
 	MutantReuse      Mutant = "close before the request is submitted"
 	MutantShortQuiet Mutant = "say nothing of a short send"
+	MutantLostEdge   Mutant = "lose an epoll event"
+	MutantNoMore     Mutant = "say that a socket is empty that is not"
 )
 
 // Mutants are all of them.
 var Mutants = []Mutant{
 	MutantTwice, MutantNever, MutantLoseByte, MutantDoubleByte, MutantCross, MutantSameBuffer, MutantLateWrite,
-	MutantLeakFD, MutantCloseTwice, MutantTwoRecvs, MutantReuse, MutantShortQuiet,
+	MutantLeakFD, MutantCloseTwice, MutantTwoRecvs, MutantReuse, MutantShortQuiet, MutantLostEdge, MutantNoMore,
 }
 
 // The errnos of the manual pages, recv(2) and so on, and those of the protocols

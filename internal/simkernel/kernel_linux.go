@@ -47,9 +47,11 @@ type Features struct {
 	SendZC, SendmsgZC, PollFirst                              bool
 	BufferRing, BufferRingInc, MultishotRecv, MultishotAccept bool
 	NAPI, SyncCancel, SendWaitAll, Restrictions               bool
+	SockNonempty, UnixNonempty, AcceptDontwait                bool
 	MaxEntries                                                uint32 // larger queues are clamped; 0: 32768
 	MemlockEntries                                            uint32 // larger rings are ENOMEM; 0: none is
 	EOFKeepsBuffer, BusyWhenFull, Overtakes                   bool   // ways in which kernels differ
+	EOFNonempty, NonblockEnds                                 bool   // others
 }
 
 var current atomic.Pointer[Kernel]
@@ -189,6 +191,14 @@ type file struct {
 	queue  []*Endpoint // of a listener: connections not accepted
 	count  uint64      // of an eventfd
 	wake   chan struct{}
+
+	nonblock bool
+	dial     *dial         // a connect under way
+	err      syscall.Errno // of a connect that failed
+	failed   bool          // a connect did
+	kept     bool          // a call was told that there is nothing, and there may be: an edge follows
+	regs     []*registration
+	unwatch  chan struct{} // of an epoll instance
 }
 
 type fileKind string
@@ -198,6 +208,7 @@ const (
 	kindSocket fileKind = "socket"
 	kindListen fileKind = "listener"
 	kindEvent  fileKind = "eventfd"
+	kindEpoll  fileKind = "epoll instance"
 	// kindStranger stands where a ring's descriptor was that somebody has closed.
 	kindStranger fileKind = "file of somebody else's"
 )
@@ -240,6 +251,8 @@ func (k *Kernel) close(fd int, who string) syscall.Errno {
 	if k.Mutant != MutantLeakFD || f.kind != kindSocket {
 		delete(k.files, fd)
 	}
+	f.unwatched()
+	f.dial = nil
 	switch f.kind {
 	case kindRing:
 		k.dropRing(f)

@@ -65,10 +65,7 @@ func (o *op) multishot() bool {
 
 // who numbers an op in the trace.
 func (o *op) who() int64 {
-	if o.f.end != nil {
-		return int64(o.f.end.Conn*2 + o.f.end.Side)
-	}
-	return int64(-o.f.fd)
+	return o.f.who()
 }
 
 // issue begins a request, and reports whether it failed at once.
@@ -104,13 +101,18 @@ func (k *Kernel) issue(r *ring, s sqe) (failed bool) {
 		return true
 	}
 	k.pending = append(k.pending, o)
-	now := o.mustNotWait()
+	now := o.mustNotWait() || o.cannotWait() && !k.probing
+	if o.ofPoller() {
+		r.poller = true
+		r.batch = append(r.batch, o)
+	}
 	if !k.probing {
 		errnos := errnosOf(s.opcode)
 		switch d := o.dice; {
 		case len(errnos) > 0 && d.Roll(k.Weights.Fail):
 			o.fail = errnos[d.N(len(errnos))]
 			k.played("errno")
+			f.kept = f.kept || o.ofPoller() && o.fail == syscall.EAGAIN
 		case !now && s.opcode != opClose && d.Roll(k.Weights.Cancelled):
 			o.fail = []syscall.Errno{syscall.ECANCELED, syscall.EINTR}[d.N(2)]
 			k.played("cancelled by nobody")
@@ -136,7 +138,18 @@ func digits(n int) string {
 }
 
 // mustNotWait reports that o ends while it is submitted.
-func (o *op) mustNotWait() bool { return o.moves() && o.s.opFlags&syscall.MSG_DONTWAIT != 0 }
+func (o *op) mustNotWait() bool {
+	return (o.moves() || o.s.opcode == opRecv) && o.s.opFlags&syscall.MSG_DONTWAIT != 0 || o.s.opcode == opAccept && o.s.ioprio&acceptDontwait != 0
+}
+
+// cannotWait reports that o ends with EAGAIN where it finds nothing, though it may wait:
+// an accept on a listener that does not block, on old kernels.
+func (o *op) cannotWait() bool {
+	return o.s.opcode == opAccept && o.f.nonblock && o.k.features.NonblockEnds
+}
+
+// ofPoller reports that o is one of those that only pollers make.
+func (o *op) ofPoller() bool { return o.receives() && o.mustNotWait() }
 
 // prepare finds out what memory o is for, and what this kernel has not.
 func (o *op) prepare() syscall.Errno {
@@ -147,7 +160,7 @@ func (o *op) prepare() syscall.Errno {
 			return syscall.EINVAL
 		}
 	case opAccept:
-		if s.ioprio&acceptMultishot != 0 && !f.MultishotAccept {
+		if s.ioprio&acceptMultishot != 0 && !f.MultishotAccept || s.ioprio&acceptDontwait != 0 && !f.AcceptDontwait {
 			return syscall.EINVAL
 		}
 	case opSendZC, opSendmsgZC:
@@ -181,8 +194,12 @@ func (k *Kernel) check(o *op) {
 	if k.probing {
 		return
 	}
-	for _, other := range k.pending {
-		if other.ended || other.ring.dead != 0 {
+	if o.f.nonblock && !o.mustNotWait() && !o.enabled() && (o.moves() || o.s.opcode == opRecv) {
+		// It leaks EAGAIN now and then (Linux 6.18, Seastar's issue 3435).
+		k.violate("a request with opcode %d waits on descriptor %d, which does not block", o.s.opcode, o.s.fd)
+	}
+	for _, other := range slices.Concat(k.pending, o.ring.batch) {
+		if other.ring.dead != 0 || other.ended && !other.ofPoller() {
 			continue
 		}
 		if other.ring == o.ring && other.s.userData == o.s.userData {
@@ -399,7 +416,11 @@ func (o *op) complete(c cqe) {
 	if k.Mutant == MutantNever && o.s.opcode == opRecv && o.dice.Roll(200) && !k.probing {
 		return
 	}
-	r.later(func() {
+	post := r.later
+	if o.ofPoller() {
+		post = r.inline
+	}
+	post(func() {
 		r.post(c)
 		if k.Mutant == MutantTwice && o.s.opcode != opClose && c.flags&cqeMore == 0 && !k.probing && o.dice.Roll(200) {
 			r.post(c)
@@ -436,13 +457,13 @@ func (o *op) receive() {
 	if o.s.flags&sqeBufferSelect == 0 {
 		p := o.target()
 		n, errno := e.give(p, k.shorten(o.dice, len(p)))
-		if errno == syscall.EAGAIN {
+		if errno == syscall.EAGAIN && !o.mustNotWait() {
 			return
 		}
 		if k.Mutant == MutantLateWrite && n > 1 && o.dice.Roll(300) {
 			k.lateWrite = append(k.lateWrite, p[:n])
 		}
-		o.end(result(n, errno), 0)
+		o.end(result(n, errno), o.nonempty(errno))
 		return
 	}
 	group := o.ring.groups[o.s.bufIndex]
@@ -460,12 +481,30 @@ func (o *op) receive() {
 	switch {
 	case errno == syscall.EAGAIN:
 	case n > 0:
-		o.once(int32(n), group.used(entry, n))
+		o.once(int32(n), group.used(entry, n)|o.nonempty(0))
 	case errno == 0 && k.features.EOFKeepsBuffer && !group.inc:
 		o.end(0, group.used(entry, 0))
 	default:
 		o.end(result(n, errno), 0)
 	}
+}
+
+// nonempty is the flag that says, with the result of a receive, that there is more.
+func (o *op) nonempty(errno syscall.Errno) uint32 {
+	f, e := &o.k.features, o.f.end
+	unix := o.f.family == syscall.AF_UNIX
+	switch {
+	case errno != 0, !f.SockNonempty, unix && !f.UnixNonempty:
+		return 0
+	case len(e.in) > 0:
+		if o.k.Mutant == MutantNoMore && !o.k.probing && o.dice.Roll(300) {
+			return 0
+		}
+		return cqeNonempty
+	case f.EOFNonempty && !unix && e.fin && !e.dead: // tcp_inq_hint in net/ipv4/tcp.c
+		return cqeNonempty
+	}
+	return 0
 }
 
 func result(n int, errno syscall.Errno) int32 {
@@ -486,6 +525,7 @@ func (o *op) send() {
 		return
 	}
 	most := k.shorten(o.dice, o.total-o.done)
+	e.noSpace = e.noSpace || most < o.total-o.done // epoll(7): a short transfer is followed by an event
 	var errno syscall.Errno
 	skip := o.done
 	for _, p := range o.segments {
@@ -575,18 +615,22 @@ func (o *op) notify() {
 func (o *op) accept() {
 	k, f := o.k, o.f
 	if len(f.queue) == 0 {
+		if o.mustNotWait() || o.cannotWait() {
+			o.end(-int32(syscall.EAGAIN), 0)
+		}
 		return
 	}
-	end := f.queue[0]
-	f.queue = f.queue[1:]
-	s := k.newFile(kindSocket)
-	s.end, s.count, s.family = end, f.count, f.family
+	s := f.accept()
+	s.nonblock = o.s.opFlags&syscall.SOCK_NONBLOCK != 0
 	if o.s.addr != 0 {
-		copy(bytesAt(o.s.addr, 16), inetAddr(FirstPort+end.Conn))
+		copy(bytesAt(o.s.addr, 16), inetAddr(FirstPort+s.end.Conn))
 		*(*uint32)(at(o.s.off)) = 16
 	}
-	k.note("accepted", int64(end.Conn))
-	o.once(int32(s.fd), 0)
+	var flags uint32
+	if k.features.AcceptDontwait && len(f.queue) > 0 && f.family != syscall.AF_UNIX {
+		flags = cqeNonempty
+	}
+	o.once(int32(s.fd), flags)
 }
 
 // completeAll ends all that can end, for a probe.
@@ -631,6 +675,9 @@ func (k *Kernel) Step(d *Dice) bool {
 			}
 		}
 	}
+	if d.Roll(w.Spurious) {
+		k.disturb(d)
+	}
 	k.events = k.events[:0]
 	for conn := 1; conn <= k.conns; conn++ {
 		for _, e := range k.endpoints[conn] {
@@ -650,24 +697,61 @@ func (k *Kernel) Step(d *Dice) bool {
 			k.events = append(k.events, event{op: o})
 		}
 	}
+	k.events = k.edges(k.events)
 	if len(k.events) == 0 {
 		return false
 	}
 	// By what they are about, not by when they were submitted, which the order of
 	// goroutines decides.
 	slices.SortStableFunc(k.events[ends:], func(a, b event) int {
-		return cmp.Or(cmp.Compare(a.op.who(), b.op.who()), cmp.Compare(a.op.s.opcode, b.op.s.opcode))
+		return cmp.Or(cmp.Compare(a.who(), b.who()), cmp.Compare(a.kind(), b.kind()))
 	})
-	if e := k.events[d.N(len(k.events))]; e.end != nil {
+	switch e := k.events[d.N(len(k.events))]; {
+	case e.end != nil:
 		e.end.arrive()
-	} else {
+	case e.op != nil:
 		e.op.perform()
+	case e.reg != nil:
+		e.reg.reportLate(d)
+	case e.dials != nil:
+		e.dials.finishDial()
+	default:
+		e.owes.tell()
 	}
 	return true
 }
 
 // event is something that can happen next.
 type event struct {
-	end *Endpoint
-	op  *op
+	end   *Endpoint // something arrives
+	op    *op       // goes on
+	reg   *registration
+	dials *file // connects, or is refused
+	owes  *file // tells its registrations of what they are not told yet
+}
+
+// who numbers what it is about.
+func (e event) who() int64 {
+	switch {
+	case e.op != nil:
+		return e.op.who()
+	case e.reg != nil:
+		return e.reg.f.who()
+	case e.dials != nil:
+		return e.dials.who()
+	}
+	return e.owes.who()
+}
+
+// kind numbers what happens.
+func (e event) kind() int {
+	switch {
+	case e.op != nil:
+		return int(e.op.s.opcode)
+	case e.reg != nil:
+		return 256
+	case e.dials != nil:
+		return 257
+	}
+	return 258
 }

@@ -1,6 +1,7 @@
 package simkernel
 
 import (
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -30,6 +31,9 @@ type ring struct {
 	poked    bool // whoever waits gets EINTR
 	entering int  // threads in enter
 	disabled bool
+	poller   bool     // it was asked for what only pollers ask
+	batch    []*op    // of a poller, in the present enter
+	posts    []func() // their completions
 	allowed  *allowed // nil: all
 }
 
@@ -248,7 +252,11 @@ func (k *Kernel) Enter(fd int, submit, minComplete, flags uint32, timeout int64)
 		return 0
 	}
 	if !k.probing {
-		if r.dead == 0 && r.dice.N(100000) < w.Die {
+		die := w.Die
+		if r.poller {
+			die *= 20 // it enters seldom
+		}
+		if r.dead == 0 && r.dice.N(100000) < die {
 			r.die(f, dieErrnos[r.dice.N(len(dieErrnos))])
 		}
 		if r.dead != 0 {
@@ -274,6 +282,7 @@ func (k *Kernel) Enter(fd int, submit, minComplete, flags uint32, timeout int64)
 	if !k.probing && n > 1 && r.dice.Roll(w.EnterShort) {
 		n = 1 + uint32(r.dice.N(int(n)))
 	}
+	r.batch = nil
 	for range n {
 		s := r.take(head)
 		head++
@@ -286,6 +295,7 @@ func (k *Kernel) Enter(fd int, submit, minComplete, flags uint32, timeout int64)
 			break
 		}
 	}
+	r.postBatch()
 	if flags&enterGetEvents == 0 {
 		return 0
 	}
@@ -295,6 +305,59 @@ func (k *Kernel) Enter(fd int, submit, minComplete, flags uint32, timeout int64)
 		return 0 // it took fewer, and does not wait then
 	}
 	return k.wait(r, minComplete, timeout)
+}
+
+// inline posts by f before the present enter returns.
+func (r *ring) inline(f func()) { r.posts = append(r.posts, f) }
+
+// postBatch posts what the requests of a poller ended with, in any order. None of a
+// poller's requests may outlive the enter that submits it. A poller's ring is one whose
+// restrictions leave no request to wait by, or that was ever asked to receive or accept
+// without waiting, which loops never ask.
+func (r *ring) postBatch() {
+	k := r.k
+	for len(r.posts) > 0 {
+		i := r.dice.N(len(r.posts))
+		post := r.posts[i]
+		r.posts = slices.Delete(r.posts, i, i+1)
+		post()
+	}
+	r.batch = nil
+	if k.probing || !r.poller && (r.allowed == nil || r.allowed.ops[opPollAdd]) {
+		return
+	}
+	for _, o := range k.pending {
+		if o.ring == r && !o.ended {
+			k.violate("a request with opcode %d outlives the io_uring_enter that submitted it to a poller's ring", o.s.opcode)
+		}
+	}
+}
+
+// InFlight counts the requests of a ring that have not ended.
+func (k *Kernel) InFlight(ringFD int) (n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, o := range k.pending {
+		if f := k.files[ringFD]; f != nil && o.ring == f.ring && !o.ended {
+			n++
+		}
+	}
+	return n
+}
+
+// checkQueued holds a system call on f to the rule that no request for the same lies in
+// a submission queue meanwhile: it would be made later.
+func (k *Kernel) checkQueued(f *file, call string, same func(o *op) bool) {
+	for _, r := range k.rings {
+		if r.dead != 0 || r.closed {
+			continue
+		}
+		for head, tail := *r.word(wordSQHead), atomic.LoadUint32(r.word(wordSQTail)); head != tail; head++ {
+			if o := (&op{s: r.take(head)}); int(o.s.fd) == f.fd && same(o) {
+				k.violate("%s on descriptor %d while opcode %d for it lies in a submission queue", call, f.fd, o.s.opcode)
+			}
+		}
+	}
 }
 
 // take returns the request at a place of the queue.

@@ -33,12 +33,12 @@ func keyOf(b []byte) (key string, port int) {
 	return "unix " + string(b[2:]), 0
 }
 
-// Socket is socket(2).
+// Socket is socket(2), of a socket that does not block.
 func (k *Kernel) Socket(family int) (int, syscall.Errno) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	f := k.newFile(kindSocket)
-	f.family = family
+	f.family, f.nonblock = family, true
 	return f.fd, 0
 }
 
@@ -50,7 +50,8 @@ func (k *Kernel) Socketpair() (fds [2]int) {
 	a.limit, b.limit = 4<<10, 4<<10
 	for i, e := range []*Endpoint{a, b} {
 		f := k.newFile(kindSocket)
-		f.end, f.family = e, syscall.AF_UNIX
+		f.attach(e)
+		f.family = syscall.AF_UNIX
 		fds[i] = f.fd
 	}
 	return fds
@@ -94,17 +95,6 @@ func (k *Kernel) Listen(fd int) syscall.Errno {
 	return 0
 }
 
-// Connect is connect(2), for the trials of a probe.
-func (k *Kernel) Connect(fd int, addr []byte) syscall.Errno {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	f := k.find(fd, "connect(2)")
-	if f == nil {
-		return syscall.EBADF
-	}
-	return k.connectFile(f, addr)
-}
-
 func (k *Kernel) connectFile(f *file, addr []byte) syscall.Errno {
 	if f.end != nil {
 		return syscall.EISCONN
@@ -114,12 +104,12 @@ func (k *Kernel) connectFile(f *file, addr []byte) syscall.Errno {
 	switch {
 	case l != nil:
 		client, server := k.connect()
-		f.end = client
-		l.queue = append(l.queue, server)
+		f.attach(client)
+		l.arrived(server)
 	case k.remote[key]:
 		client, server := k.connect()
 		server.outside = true
-		f.end = client
+		f.attach(client)
 		k.accepted = append(k.accepted, server)
 	default:
 		return syscall.ECONNREFUSED
@@ -143,6 +133,8 @@ func (k *Kernel) Name(fd int, peer bool) ([]byte, syscall.Errno) {
 		return b, 0
 	case f.kind == kindListen:
 		return inetAddr(int(f.count)), 0
+	case f.end == nil && peer:
+		return nil, syscall.ENOTCONN
 	case f.end == nil:
 		return inetAddr(0), 0
 	case peer && (f.end.dead || f.end.peer == nil):
@@ -161,6 +153,10 @@ func (k *Kernel) Shutdown(fd, how int) syscall.Errno {
 	switch {
 	case f == nil:
 		return syscall.EBADF
+	case f.dial != nil: // it ends the connect
+		f.dial, f.err = nil, syscall.ECONNRESET
+		f.edge(0)
+		return 0
 	case f.end == nil:
 		for _, o := range k.pending {
 			if o.f == f && o.s.opcode == opConnect && !o.ended && o.fail == 0 { // it ends a connect under way
@@ -174,31 +170,60 @@ func (k *Kernel) Shutdown(fd, how int) syscall.Errno {
 	return f.end.shutdown(how)
 }
 
-// Send is send(2) with MSG_DONTWAIT.
-func (k *Kernel) Send(fd int, p []byte) (int, syscall.Errno) {
+// Send is send(2), of a socket that does not block or with MSG_DONTWAIT.
+func (k *Kernel) Send(fd int, p []byte, flags int) (int, syscall.Errno) {
+	return k.Sendmsg(fd, [][]byte{p}, flags)
+}
+
+// Sendmsg is sendmsg(2), likewise.
+func (k *Kernel) Sendmsg(fd int, segments [][]byte, flags int) (sent int, errno syscall.Errno) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	f := k.find(fd, "send(2)")
 	switch {
 	case f == nil:
 		return 0, syscall.EBADF
+	case f.err != 0:
+		return 0, f.takeError()
+	case f.dial != nil:
+		return 0, syscall.EAGAIN
 	case f.end == nil:
 		return 0, syscall.EPIPE
+	case !f.nonblock && flags&syscall.MSG_DONTWAIT == 0:
+		k.violate("send(2) on descriptor %d may wait", fd)
 	}
 	for _, o := range k.pending {
 		if o.f == f && !o.receives() && o.s.opcode != opPollAdd && o.ring.dead == 0 {
 			k.violate("send(2) on descriptor %d while a send is in flight on it", fd)
 		}
 	}
-	d := f.dice[1]
+	k.checkQueued(f, "send(2)", (*op).moves)
+	e, d := f.end, f.dice[1]
 	if d.Roll(k.Weights.Fail) {
 		errno := sendErrnos[d.N(len(sendErrnos))]
-		k.note("send fails", int64(f.end.Conn), int64(errno))
+		k.note("send fails", int64(e.Conn), int64(errno))
+		e.noSpace = e.noSpace || errno == syscall.EAGAIN // an event follows
 		return 0, errno
 	}
-	n, errno := f.end.take(p, k.shorten(d, len(p)))
-	k.note("send", int64(f.end.Conn), int64(f.end.Side), int64(n), int64(errno))
-	return n, errno
+	total := 0
+	for _, p := range segments {
+		total += len(p)
+	}
+	most := k.shorten(d, total)
+	e.noSpace = e.noSpace || most < total // epoll(7): a short transfer is followed by an event
+	for _, p := range segments {
+		var n int
+		n, errno = e.take(p, most-sent)
+		sent += n
+		if errno != 0 || n < len(p) || sent == most {
+			break
+		}
+	}
+	if sent > 0 {
+		errno = 0
+	}
+	k.note("send", int64(e.Conn), int64(e.Side), int64(sent), int64(errno))
+	return sent, errno
 }
 
 func (k *Kernel) shorten(d *Dice, n int) int {
@@ -209,25 +234,34 @@ func (k *Kernel) shorten(d *Dice, n int) int {
 	return n
 }
 
-// Recv is recv(2) with MSG_DONTWAIT.
-func (k *Kernel) Recv(fd int, p []byte) (int, syscall.Errno) {
+// Recv is recv(2), of a socket that does not block or with MSG_DONTWAIT.
+func (k *Kernel) Recv(fd int, p []byte, flags int) (int, syscall.Errno) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	f := k.find(fd, "recv(2)")
 	switch {
 	case f == nil:
 		return 0, syscall.EBADF
+	case f.err != 0:
+		return 0, f.takeError()
+	case f.dial != nil:
+		return 0, syscall.EAGAIN
 	case f.end == nil:
 		return 0, syscall.ENOTCONN
+	case !f.nonblock && flags&syscall.MSG_DONTWAIT == 0:
+		k.violate("recv(2) on descriptor %d may wait", fd)
 	}
 	for _, o := range k.pending {
 		if o.f == f && o.s.opcode == opRecv && o.ring.dead == 0 {
 			k.violate("recv(2) on descriptor %d while a receive is in flight on it", fd)
 		}
 	}
+	k.checkQueued(f, "recv(2)", func(o *op) bool { return o.s.opcode == opRecv })
 	d := f.dice[0]
 	if d.Roll(k.Weights.Fail) {
-		return 0, recvErrnos[d.N(len(recvErrnos))]
+		errno := recvErrnos[d.N(len(recvErrnos))]
+		f.kept = f.kept || errno == syscall.EAGAIN
+		return 0, errno
 	}
 	n, errno := f.end.give(p, k.shorten(d, len(p)))
 	k.note("recv", int64(f.end.Conn), int64(f.end.Side), int64(n), int64(errno))
@@ -333,11 +367,14 @@ func (k *Kernel) PollIn(fd, milliseconds int) bool {
 			k.mu.Unlock()
 			return true
 		}
-	} else if f.count > 0 {
+	} else if f.kind == kindEvent && f.count > 0 || f.kind == kindSocket && f.readiness()&(epollIn|epollHup|epollErr) != 0 {
 		k.mu.Unlock()
 		return true
 	}
 	k.mu.Unlock()
+	if milliseconds == 0 {
+		return false
+	}
 	t := time.NewTimer(time.Duration(milliseconds) * time.Millisecond)
 	defer t.Stop()
 	select {

@@ -10,6 +10,7 @@ type Endpoint struct {
 	k          *Kernel
 	Conn, Side int // side 0 connected, side 1 accepted
 	peer       *Endpoint
+	f          *file // its socket; nil: not accepted, or outside
 	dice       *Dice
 
 	wire           []byte // sent to this end, under way
@@ -24,6 +25,7 @@ type Endpoint struct {
 	outside        bool // the driver's, not of package uring
 	limit          int  // of wire and in
 	edges          int  // how often something came that a poll tells of
+	noSpace        bool // a send found no room, or too little
 
 	sent     int64 // bytes taken from who sends
 	received int64 // bytes given to who receives
@@ -82,6 +84,7 @@ func (e *Endpoint) take(p []byte, most int) (int, syscall.Errno) {
 	if !to.closed && !to.dead {
 		n = min(n, to.limit-len(to.wire)-len(to.in))
 	}
+	e.noSpace = e.noSpace || n < len(p)
 	if n <= 0 {
 		return 0, syscall.EAGAIN
 	}
@@ -150,6 +153,7 @@ func (e *Endpoint) arrives() bool {
 // arrive has a part of what is under way to e arrive.
 func (e *Endpoint) arrive() {
 	e.edges++
+	defer e.f.edge(0)
 	switch {
 	case e.resetUnderWay && (len(e.wire) == 0 || e.dice.Roll(300)):
 		e.resetUnderWay, e.dead, e.err = false, true, syscall.ECONNRESET
@@ -186,6 +190,7 @@ func (e *Endpoint) shutdown(how int) syscall.Errno {
 		e.rdShut = true
 		e.edges++
 	}
+	defer e.f.edge(0)
 	if (how == syscall.SHUT_WR || how == syscall.SHUT_RDWR) && !e.wrShut {
 		e.wrShut = true
 		e.peer.finUnderWay = true
@@ -226,7 +231,7 @@ func (k *Kernel) Outside(port int) *Endpoint {
 	}
 	client, server := k.connect()
 	client.outside = true
-	l.queue = append(l.queue, server)
+	l.arrived(server)
 	k.note("dial", int64(client.Conn))
 	return client
 }
@@ -360,6 +365,7 @@ type State struct {
 	Sent, Received                int64
 	Fin, Dead, Closed, PeerClosed bool
 	Waiting                       int // bytes under way to it, or arrived
+	Readable, Writable            bool
 }
 
 // State returns that of e.
@@ -369,5 +375,6 @@ func (e *Endpoint) State() State {
 	return State{
 		Sent: e.sent, Received: e.received, Fin: e.fin || e.finUnderWay, Dead: e.dead || e.resetUnderWay || e.err != 0,
 		Closed: e.closed, PeerClosed: e.peer.closed, Waiting: len(e.in) + len(e.wire),
+		Readable: e.readable(), Writable: e.writable(),
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/ringfd/ringfd/fd"
 )
 
-// behind are the writes that data handlers have broadcast to a parked socket, and
+// behind are the writes that data handlers have broadcast to a goroutine's socket, and
 // do not wait for. They happen in their order, on a goroutine that is there as long
 // as there are any.
 type behind struct {
@@ -21,6 +21,32 @@ type behind struct {
 type behindWrite struct {
 	whole *broadcast
 	q     *request
+}
+
+// broadcast writes the message of b at once as far as the socket takes it, and on a
+// goroutine what is left. A thousand goroutines for a thousand sockets would cost more
+// than the sends.
+func (s *Socket) broadcast(ctx context.Context, b *broadcast, q *request) {
+	if !s.write.gate.tryLock() { // behind another Write
+		go func() {
+			q.n, q.err = s.writeContext(ctx, b.message)
+			b.finished(nil)
+		}()
+		return
+	}
+	if q.n, q.err = s.sendNow(b.message); q.err != errNoRoom {
+		s.write.gate.unlock()
+		b.finished(nil)
+		return
+	}
+	go func() {
+		stop := s.write.abortOn(ctx)
+		n, err := s.send(b.message[q.n:])
+		q.n, q.err = q.n+n, err
+		stop()
+		s.write.gate.unlock()
+		b.finished(nil)
+	}()
 }
 
 // writeBehind writes the message of b after what was broadcast to s before.
@@ -58,7 +84,7 @@ func (s *Socket) catchUp() {
 	}
 }
 
-// refuseFull notes for those of fds that are parked sockets with more than the limit
+// refuseFull notes for those of fds that are goroutines' sockets with more than the limit
 // to be written that they are left out.
 func (b *broadcast) refuseFull(fds []*fd.FD, limit int) {
 	for i, f := range fds {
