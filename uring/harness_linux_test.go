@@ -28,22 +28,7 @@ func newEngine(t testing.TB, c Config) *Engine {
 // which live as long as the test.
 func newPair(t testing.TB, e *Engine) (s *Socket, peer int) {
 	t.Helper()
-	fds, err := newSocketPair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.SetNonblock(fds[0], true); err != nil { // as every socket of an engine
-		t.Fatal(err)
-	}
-	s = e.NewSocket(nil)
-	if err := s.open(int32(fds[0]), unix.AF_UNIX); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = s.Close() // the test may have
-		_ = unix.Close(fds[1])
-	})
-	return s, fds[1]
+	return lane{family: unix.AF_UNIX}.pair(t, e)
 }
 
 // until waits for what nothing tells of.
