@@ -17,6 +17,7 @@ var parts = map[string]func() any{
 	"few files":           fewFiles,
 	"some memory":         someMemory,
 	"pings":               pings,
+	"closed loop":         closedLoop,
 }
 
 // unavailable is what New and Probe said.

@@ -49,7 +49,7 @@ func untilWaits(t testing.TB, d *direction) {
 
 // pollersOf returns the pollers of e, when it has all that it wants and can have.
 func pollersOf(e *Engine) []*poller {
-	for range mostPollers {
+	for range 2 * e.wantedPollers() {
 		e.poller()
 	}
 	return *e.pollers.Load()
