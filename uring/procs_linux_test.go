@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,7 @@ func TestProcs(t *testing.T) {
 	var all sync.WaitGroup
 	var stop atomic.Bool
 	var rounds []*atomic.Int64
+	var both [][2]*Socket
 	start := func(i int) {
 		server, peer := newPair(t, e)
 		client := e.NewSocket(nil)
@@ -36,6 +38,7 @@ func TestProcs(t *testing.T) {
 		}
 		done := new(atomic.Int64)
 		rounds = append(rounds, done)
+		both = append(both, [2]*Socket{server, client})
 		all.Go(func() {
 			if err := echo(server); err != nil {
 				t.Errorf("connection %d: %v", i, err)
@@ -77,14 +80,25 @@ func TestProcs(t *testing.T) {
 		for i, done := range rounds {
 			since[i] = done.Load()
 		}
-		until(t, "every connection goes on", func() bool {
+		behind := func() (all []int) {
 			for i, done := range rounds {
 				if done.Load() < since[i]+20 {
-					return t.Failed()
+					all = append(all, i)
 				}
 			}
-			return true
-		})
+			return all
+		}
+		for end := time.Now().Add(10 * time.Second); len(behind()) > 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				for _, i := range behind() {
+					for _, s := range both[i] {
+						there, _ := unix.IoctlGetInt(int(s.sysfd), unix.TIOCINQ)
+						t.Errorf("connection %d waits in the states %#x and %#x with %d bytes there", i, s.read.state.Load(), s.write.state.Load(), there)
+					}
+				}
+				break
+			}
+		}
 	}
 	if most < 2 {
 		t.Errorf("with 8 Ps %d pollers are wanted", most)
