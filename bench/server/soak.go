@@ -135,7 +135,7 @@ func (s *soak) Stop() error {
 	}
 	stats := s.backend.Stats()
 	if !soon(func() bool { stats = s.backend.Stats(); return nothingOpen(stats) }) {
-		text := fmt.Sprintf("when all had ended there were %d sockets, %d listeners and %d requests on the parked rings", stats.Sockets, stats.Listeners, stats.InFlight)
+		text := fmt.Sprintf("when all had ended there were %d sockets, %d listeners and %d requests of goroutines", stats.Sockets, stats.Listeners, stats.InFlight)
 		for i, loop := range stats.Loops {
 			text += fmt.Sprintf(", %d on loop %d beside its own", loop.InFlight-loopsOwn, i)
 		}
