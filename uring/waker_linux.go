@@ -14,6 +14,8 @@ type waker chan struct{}
 // wakers lends wakers. The ones that sockets give back are used again.
 type wakers struct {
 	fresh chan []waker
+	work  chan func() // see outside
+	done  chan struct{}
 	quit  chan struct{}
 	ended sync.WaitGroup
 
@@ -25,7 +27,7 @@ type wakers struct {
 const wakersAtOnce = 16
 
 func (w *wakers) start() {
-	w.fresh, w.quit = make(chan []waker), make(chan struct{})
+	w.fresh, w.work, w.done, w.quit = make(chan []waker), make(chan func()), make(chan struct{}), make(chan struct{})
 	w.ended.Go(w.make)
 }
 
@@ -37,10 +39,20 @@ func (w *wakers) make() {
 		}
 		select {
 		case w.fresh <- some:
+		case work := <-w.work:
+			work()
+			w.done <- struct{}{}
 		case <-w.quit:
 			return
 		}
 	}
+}
+
+// outside runs work on the goroutine: the goroutines and channels that it makes are of no
+// bubble that the caller is in. One calls it at a time, and before stop.
+func (w *wakers) outside(work func()) {
+	w.work <- work
+	<-w.done
 }
 
 // stop ends the goroutine. Nobody asks for a waker any more.
