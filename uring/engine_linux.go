@@ -90,8 +90,7 @@ func (e *Engine) addPoller() []*poller {
 	}
 	var p *poller
 	var err error
-	e.wakers.outside(func() { p, err = e.newPoller() })
-	if err != nil {
+	if !e.wakers.outside(func() { p, err = e.newPoller() }) || err != nil {
 		return all // those that there are do as well
 	}
 	all = append(all[:len(all):len(all)], p)
