@@ -138,8 +138,12 @@ func (d *direction) release() { d.wakeTaken(dirReady) }
 
 // finish gives the parked call its result. more: the socket has more.
 func (d *direction) finish(res int32, more bool) {
-	if errno := syscall.Errno(-res); errno == syscall.EAGAIN || errno == syscall.EINTR {
+	switch syscall.Errno(-res) {
+	case syscall.EAGAIN:
 		d.parkAgain()
+		return
+	case syscall.EINTR: // it has not looked
+		d.release()
 		return
 	}
 	d.res, d.done = res, true
