@@ -229,6 +229,12 @@ func (s *netSocket) Connect(ctx context.Context, addr net.Addr) error {
 
 func (s *netSocket) dial(ctx context.Context, addr net.Addr) (streamConn, error) {
 	config := &s.backend.dial
+	if err := fd.CheckConnect(config.LocalAddr, addr); err != nil {
+		return nil, err
+	}
+	if a, ok := addr.(*net.UnixAddr); ok && a.Net == "" {
+		addr = &net.UnixAddr{Name: a.Name, Net: "unix"}
+	}
 	d := net.Dialer{
 		LocalAddr:       config.LocalAddr,
 		KeepAlive:       -1,

@@ -186,6 +186,9 @@ func (b *Backend) Socket() *fd.FD { return fd.New(b.impl.socket(), b.events) }
 func (b *Backend) Listen(ctx context.Context, network, address string, config accept.Config) (*accept.Listener, error) {
 	addr, err := resolveListen(ctx, network, address)
 	if err == nil {
+		err = fd.CheckAddr(addr)
+	}
+	if err == nil {
 		var a accept.Acceptor
 		if a, err = b.impl.listen(addr, network, config); err == nil {
 			return accept.New(a, b.events), nil

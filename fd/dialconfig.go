@@ -9,7 +9,10 @@ import (
 // DialConfig configures outgoing connections. The zero value leaves all at the
 // system's defaults.
 type DialConfig struct {
-	// LocalAddr is bound before connecting; nil lets the system choose.
+	// LocalAddr is bound before connecting: a *net.TCPAddr or a *net.UnixAddr, of the
+	// network and the family that is dialled. Of a name's addresses only those of its
+	// family are tried. Nil lets the system choose, and so does, as with net, no IP or
+	// an unspecified one, and a port of 0.
 	LocalAddr net.Addr
 	// KeepAlive is set on the connection; the zero value leaves keepalive off.
 	KeepAlive net.KeepAliveConfig

@@ -1,6 +1,7 @@
 package fd
 
 import (
+	"fmt"
 	"net"
 	"strconv"
 	"time"
@@ -89,5 +90,5 @@ func SocketString(a net.Addr) string {
 		}
 		return "@" + a.Name
 	}
-	return a.String()
+	return fmt.Sprint(a) // which survives a nil pointer
 }

@@ -95,9 +95,10 @@ func (f *FD) ID() uint64 { return f.id }
 // Close.
 func (f *FD) Stats() Stats { return Stats{Read: f.read.Load(), Written: f.written.Load()} }
 
-// Connect connects the FD to addr, a *net.TCPAddr or a *net.UnixAddr. It
-// fails with an *Error whose Connect field says how: refused, unreachable,
-// timed out, canceled. When ctx ends first, the error matches ctx's error.
+// Connect connects the FD to addr, a *net.TCPAddr or a *net.UnixAddr; without an IP,
+// or with an unspecified one, that is this host. It fails with an *Error whose Connect
+// field says how: refused, unreachable, timed out, canceled. An address with a field
+// that cannot be meant is an *AddrError below it, and nothing is connected. When ctx ends first, the error matches ctx's error.
 // After any failure the FD is closed; after ctx ended this includes that the
 // kernel has let go of the socket. Connecting twice is an error that leaves a
 // good connection alone. Close aborts a Connect in progress.
@@ -113,7 +114,10 @@ func (f *FD) Connect(ctx context.Context, addr net.Addr) error {
 		}
 		return &Error{Op: "connect", Err: os.NewSyscallError("connect", syscall.EISCONN)}
 	}
-	err := f.sock.Connect(ctx, addr)
+	err := CheckAddr(addr)
+	if err == nil {
+		err = f.sock.Connect(ctx, addr)
+	}
 	if err == nil && f.phase.CompareAndSwap(connecting, connected) {
 		return nil
 	}

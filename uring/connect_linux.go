@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ringfd/ringfd/fd"
 )
 
 // Connect makes the OS socket and connects it. When it fails, or ctx ends, the socket is
@@ -22,6 +24,9 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 	}
 	s.write.suspendDeadline(true) // it is for Write; and ctx, for Connect
 	defer s.write.suspendDeadline(false)
+	if err := fd.CheckConnect(s.dial.LocalAddr, addr); err != nil {
+		return err
+	}
 	family, err := familyOf(addr)
 	if err != nil {
 		return err
@@ -43,9 +48,12 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 		}
 		return named("connect", err) // FD.Connect closes s
 	}
-	local := localAddrOf(sysfd)
+	local, remote := localAddrOf(sysfd), remoteAddrOf(sysfd)
+	if remote == nil { // the peer has reset it already
+		remote = cloneAddr(addr)
+	}
 	s.addrs.mu.Lock()
-	s.addrs.local, s.addrs.remote = local, addr
+	s.addrs.local, s.addrs.remote = local, remote
 	s.addrs.mu.Unlock()
 	return nil
 }
@@ -96,10 +104,21 @@ func (s *Socket) awaitConnected() error {
 	}
 }
 
+// cloneAddr copies addr, which the caller may change later.
+func cloneAddr(addr net.Addr) net.Addr {
+	switch a := addr.(type) {
+	case *net.TCPAddr:
+		return &net.TCPAddr{IP: append(net.IP(nil), a.IP...), Port: a.Port, Zone: a.Zone}
+	case *net.UnixAddr:
+		return &net.UnixAddr{Name: a.Name, Net: "unix"}
+	}
+	return addr
+}
+
 func familyOf(addr net.Addr) (int, error) {
 	switch a := addr.(type) {
 	case *net.TCPAddr:
-		if a.IP.To4() != nil || a.IP == nil {
+		if a.IP.To4() != nil || len(a.IP) == 0 {
 			return unix.AF_INET, nil
 		}
 		return unix.AF_INET6, nil
@@ -138,6 +157,9 @@ func (s *Socket) configure(sysfd, family int, addr net.Addr) error {
 		}
 	}
 	if c.LocalAddr == nil {
+		return nil
+	}
+	if from, ok := c.LocalAddr.(*net.UnixAddr); ok && from.Name == "" {
 		return nil
 	}
 	var local rawAddr
