@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"net"
-	"strconv"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/ringfd/ringfd/fd"
@@ -16,8 +17,10 @@ import (
 const fallbackDelay = 300 * time.Millisecond
 
 // Dial resolves address and connects to it. network is "tcp", "tcp4", "tcp6"
-// or "unix". Of several addresses the first that answers is taken, with a head
-// start for the family that the resolver names first. The error of a failed
+// or "unix". A name is looked up by Options.Dial.Resolver, and on "tcp4" and "tcp6" for
+// that family only. Of several addresses the first that answers is taken: those of a
+// family one after the other, each with its share of what is left of ctx's time, and the
+// family that the resolver names first 300 ms ahead of the other (RFC 6555), as net does. The error of a failed
 // connect is an *fd.Error that says how it failed; a cancelled or expired ctx
 // matches ctx.Err(). Nothing stays open when it fails.
 func (b *Backend) Dial(ctx context.Context, network, address string) (*fd.FD, error) {
@@ -42,14 +45,17 @@ func (b *Backend) DialContext(ctx context.Context, network, address string) (net
 // dialWith connects an FD that socket makes. It returns the FD, or the error and
 // the address it is about.
 func (b *Backend) dialWith(ctx context.Context, network, address string, socket func() *fd.FD) (f *fd.FD, addr net.Addr, err error) {
-	if err := b.impl.away(func() { f, addr, err = dial(ctx, network, address, socket) }); err != nil {
+	if err := b.impl.away(func() { f, addr, err = b.dial(ctx, network, address, socket) }); err != nil {
 		return nil, nil, err
 	}
 	return f, addr, err
 }
 
-func dial(ctx context.Context, network, address string, socket func() *fd.FD) (*fd.FD, net.Addr, error) {
-	addrs, err := resolveDial(ctx, network, address)
+func (b *Backend) dial(ctx context.Context, network, address string, socket func() *fd.FD) (*fd.FD, net.Addr, error) {
+	addrs, err := resolveDial(ctx, b.dialing.Resolver, network, address)
+	if err == nil {
+		addrs, err = from(b.dialing.LocalAddr, addrs)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -163,15 +169,39 @@ func byFamily(addrs []net.Addr) (primaries, fallbacks []net.Addr) {
 	return primaries, fallbacks
 }
 
+// from returns those of addrs that local can connect to, as net does: of the family of
+// local. At least one is left.
+func from(local net.Addr, addrs []net.Addr) ([]net.Addr, error) {
+	if local == nil {
+		return addrs, nil
+	}
+	var fit []net.Addr
+	var unfit error
+	for _, a := range addrs {
+		if err := fd.CheckConnect(local, a); err == nil {
+			fit = append(fit, a)
+		} else if unfit == nil {
+			unfit = err
+		}
+	}
+	if len(fit) == 0 {
+		return nil, unfit
+	}
+	return fit, nil
+}
+
 // resolveDial returns the addresses to connect to, at least one.
-func resolveDial(ctx context.Context, network, address string) ([]net.Addr, error) {
+func resolveDial(ctx context.Context, r *net.Resolver, network, address string) ([]net.Addr, error) {
 	if err := checkNetwork(network); err != nil {
 		return nil, err
+	}
+	if address == "" {
+		return nil, &net.AddrError{Err: "missing address"} // as net has it
 	}
 	if network == "unix" {
 		return []net.Addr{&net.UnixAddr{Name: address, Net: network}}, nil
 	}
-	addrs, err := resolveTCP(ctx, network, address)
+	addrs, err := resolveTCP(ctx, r, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +231,7 @@ func resolveListen(ctx context.Context, network, address string) (net.Addr, erro
 	if address == "" { // as net does: any address and port
 		return &net.TCPAddr{}, nil
 	}
-	addrs, err := resolveTCP(ctx, network, address)
+	addrs, err := resolveTCP(ctx, nil, network, address)
 	if err != nil {
 		return nil, err
 	}
@@ -216,39 +246,52 @@ func resolveListen(ctx context.Context, network, address string) (net.Addr, erro
 	return addrs[0], nil
 }
 
-// resolveTCP resolves host and port; an empty host gives one address without
-// an IP.
-func resolveTCP(ctx context.Context, network, address string) ([]*net.TCPAddr, error) {
+// resolveTCP resolves host and port; an empty host gives one address without an IP. A
+// nil resolver is that of net.
+func resolveTCP(ctx context.Context, r *net.Resolver, network, address string) ([]*net.TCPAddr, error) {
+	if r == nil {
+		r = net.DefaultResolver
+	}
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-	port, err := strconv.Atoi(service)
-	if err != nil || port < 0 || port > 65535 {
-		if port, err = net.DefaultResolver.LookupPort(ctx, network, service); err != nil {
-			return nil, err
-		}
+	port, err := r.LookupPort(ctx, network, service)
+	if err != nil {
+		return nil, err
 	}
 	if host == "" {
 		return []*net.TCPAddr{{Port: port}}, nil
 	}
-	ips, err := net.DefaultResolver.LookupIPAddr(ctx, host)
+	ips, err := lookUp(ctx, r, network, host)
 	if err != nil {
 		return nil, err
 	}
-	if len(ips) == 1 && ips[0].IP.Equal(net.IPv6unspecified) { // as net does: golang/go#18806
-		ips = append(ips, net.IPAddr{IP: net.IPv4zero})
+	if len(ips) == 1 && ips[0] == netip.IPv6Unspecified() { // as net does: golang/go#18806
+		ips = append(ips, netip.IPv4Unspecified())
 	}
 	var addrs []*net.TCPAddr
 	for _, ip := range ips {
-		is4 := ip.IP.To4() != nil
-		if network == "tcp4" && !is4 || network == "tcp6" && is4 {
+		if network == "tcp4" && !ip.Is4() || network == "tcp6" && ip.Is4() {
 			continue
 		}
-		addrs = append(addrs, &net.TCPAddr{IP: ip.IP, Port: port, Zone: ip.Zone})
+		addrs = append(addrs, &net.TCPAddr{IP: ip.AsSlice(), Port: port, Zone: ip.Zone()})
 	}
 	if len(addrs) == 0 {
 		return nil, &net.AddrError{Err: "no suitable address for " + network, Addr: address}
 	}
 	return addrs, nil
+}
+
+// lookUp asks only for addresses of the network's family: a server that does not answer
+// the other question would cost its time-out.
+func lookUp(ctx context.Context, r *net.Resolver, network, host string) ([]netip.Addr, error) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{ip.Unmap()}, nil // with its zone, which a look-up loses
+	}
+	ips, err := r.LookupNetIP(ctx, "ip"+strings.TrimPrefix(network, "tcp"), host)
+	for i := range ips {
+		ips[i] = ips[i].Unmap()
+	}
+	return ips, err
 }

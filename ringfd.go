@@ -84,6 +84,8 @@ type Backend struct {
 	kind   Kind
 	why    string
 	events *fd.Events
+
+	dialing fd.DialConfig
 }
 
 // UnavailableError says that a backend was asked for by name and cannot be
@@ -138,7 +140,7 @@ func Open(o Options) (*Backend, error) {
 	}
 	o.Loops = o.Loops.withDefaults()
 
-	b := &Backend{kind: kind, events: o.Events}
+	b := &Backend{kind: kind, events: o.Events, dialing: o.Dial}
 	switch kind {
 	case Net:
 		b.impl, b.why = newNetBackend(o), "forced by "+forcedBy

@@ -9,6 +9,9 @@ import (
 // DialConfig configures outgoing connections. The zero value leaves all at the
 // system's defaults.
 type DialConfig struct {
+	// Resolver looks names and services up for Dial, DialContext and DialServe; nil is
+	// net.DefaultResolver, which listeners always use.
+	Resolver *net.Resolver
 	// LocalAddr is bound before connecting: a *net.TCPAddr or a *net.UnixAddr, of the
 	// network and the family that is dialled. Of a name's addresses only those of its
 	// family are tried. Nil lets the system choose, and so does, as with net, no IP or
