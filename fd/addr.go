@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -75,6 +76,18 @@ func SameFamily(a, b net.IP) bool {
 		return true
 	}
 	return (a.To4() == nil) == (b.To4() == nil)
+}
+
+// CloneAddr copies an address that CheckAddr accepts, which its owner may change later.
+// For backends.
+func CloneAddr(addr net.Addr) net.Addr {
+	switch a := addr.(type) {
+	case *net.TCPAddr:
+		return &net.TCPAddr{IP: slices.Clone(a.IP), Port: a.Port, Zone: a.Zone}
+	case *net.UnixAddr:
+		return &net.UnixAddr{Name: a.Name, Net: "unix"}
+	}
+	return addr
 }
 
 func checkTCP(a *net.TCPAddr) error {

@@ -117,6 +117,8 @@ func (f *FD) Connect(ctx context.Context, addr net.Addr) error {
 	err := CheckAddr(addr)
 	if err == nil {
 		err = f.sock.Connect(ctx, addr)
+	} else {
+		addr = nil // not one to name
 	}
 	if err == nil && f.phase.CompareAndSwap(connecting, connected) {
 		return nil
@@ -129,7 +131,7 @@ func (f *FD) Connect(ctx context.Context, addr net.Addr) error {
 	if kind == ConnectCanceled || errors.Is(err, context.DeadlineExceeded) {
 		reason = ClosedLocally
 	}
-	return f.end(&Error{Op: "connect", Reason: reason, Err: err, Connect: kind})
+	return f.end(&Error{Op: "connect", Reason: reason, Err: err, Connect: kind, Addr: CloneAddr(addr)})
 }
 
 // Read reads at least one byte into p and returns how many; with an empty p it
@@ -430,8 +432,11 @@ func (f *FD) failed(op string, err error) error {
 		}
 	}
 	reason := Unexpected
-	if isLost(errno) {
+	switch {
+	case isLost(errno):
 		reason = Lost
+	case errors.Is(err, ErrSlowConsumer):
+		reason = ClosedLocally
 	}
 	return f.end(&Error{Op: op, Reason: reason, Err: err})
 }
@@ -460,7 +465,7 @@ func (f *FD) end(e *Error) error {
 	if first.Reason == e.Reason {
 		return e
 	}
-	return &Error{Op: e.Op, Reason: first.Reason, Err: e.Err, CloseErr: first.CloseErr, Connect: e.Connect}
+	return &Error{Op: e.Op, Reason: first.Reason, Err: e.Err, CloseErr: first.CloseErr, Connect: e.Connect, Addr: e.Addr}
 }
 
 // close closes the OS socket, once. The cause is set by then.
@@ -516,7 +521,7 @@ func (f *FD) closedError(op string) error {
 	cause := f.cause.Load()
 	return &Error{
 		Op: op, Reason: cause.Reason, Err: cause.Err, CloseErr: cause.CloseErr,
-		Connect: cause.Connect, afterClose: f.released.Load(),
+		Connect: cause.Connect, Addr: cause.Addr, afterClose: f.released.Load(),
 	}
 }
 

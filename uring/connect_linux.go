@@ -50,7 +50,7 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 	}
 	local, remote := localAddrOf(sysfd), remoteAddrOf(sysfd)
 	if remote == nil { // the peer has reset it already
-		remote = cloneAddr(addr)
+		remote = fd.CloneAddr(addr)
 	}
 	s.addrs.mu.Lock()
 	s.addrs.local, s.addrs.remote = local, remote
@@ -102,17 +102,6 @@ func (s *Socket) awaitConnected() error {
 			return failure
 		}
 	}
-}
-
-// cloneAddr copies addr, which the caller may change later.
-func cloneAddr(addr net.Addr) net.Addr {
-	switch a := addr.(type) {
-	case *net.TCPAddr:
-		return &net.TCPAddr{IP: append(net.IP(nil), a.IP...), Port: a.Port, Zone: a.Zone}
-	case *net.UnixAddr:
-		return &net.UnixAddr{Name: a.Name, Net: "unix"}
-	}
-	return addr
 }
 
 func familyOf(addr net.Addr) (int, error) {

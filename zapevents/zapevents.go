@@ -99,7 +99,7 @@ func reasonsOf(c fd.Closed) []string {
 		reasons = append(reasons, r.Error())
 	}
 	if c.Cause != nil && c.Cause.Reason != fd.ClosedLocally {
-		reasons = append(reasons, c.Cause.Error())
+		reasons = append(reasons, c.Cause.CloseReason())
 	}
 	return reasons
 }

@@ -20,6 +20,9 @@ type nameServer struct {
 	asked map[dnsmessage.Type]int
 }
 
+// Resolver returns a resolver for which every name has these addresses.
+func Resolver(t testing.TB, ips ...netip.Addr) *net.Resolver { return serverOf(ips...).resolver(t) }
+
 // resolver starts the server, and returns a resolver that asks it.
 func (s *nameServer) resolver(t testing.TB) *net.Resolver {
 	t.Helper()
