@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ringfd/ringfd/fd"
@@ -21,59 +22,102 @@ const fallbackDelay = 300 * time.Millisecond
 // that family only. Of several addresses the first that answers is taken: those of a
 // family one after the other, each with its share of what is left of ctx's time, and the
 // family that the resolver names first 300 ms ahead of the other (RFC 6555), as net does. The error of a failed
-// connect is an *fd.Error that says how it failed; a cancelled or expired ctx
-// matches ctx.Err(). Nothing stays open when it fails.
+// connect is an *fd.Error that says how it failed; of a name or an address that
+// is of no use, a *net.OpError. Each names the network, the address and the cause. A
+// cancelled or expired ctx matches ctx.Err(). Nothing stays open when it fails.
 func (b *Backend) Dial(ctx context.Context, network, address string) (*fd.FD, error) {
 	f, _, err := b.dialWith(ctx, network, address, b.Socket)
 	return f, err
 }
 
 // DialContext is Dial with the net view: it fits net.Dialer.DialContext and
-// http.Transport.DialContext, and its errors are *net.OpError.
+// http.Transport.DialContext. It tells the hooks of httptrace, and its errors are those
+// of net's Dialer: a *net.OpError whose Err is an *os.SyscallError, a *net.DNSError, or
+// for the end of ctx an error with the words of net ("i/o timeout", "operation was
+// canceled") that matches ctx's.
 func (b *Backend) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	f, addr, err := b.dialWith(ctx, network, address, b.Socket)
 	if err == nil {
 		return f.Conn(), nil
 	}
-	var e *fd.Error
-	if errors.As(err, &e) && (errors.Is(e.Err, context.Canceled) || errors.Is(e.Err, context.DeadlineExceeded)) {
+	if e, ok := err.(*net.OpError); ok {
+		return nil, e
+	}
+	return nil, &net.OpError{Op: "dial", Net: network, Source: b.dialing.LocalAddr, Addr: addr, Err: asOfNet(err)}
+}
+
+// asOfNet is the cause of a failed dial as net's Dialer gives it.
+func asOfNet(err error) error {
+	if e, ok := errors.AsType[*fd.Error](err); ok {
 		err = e.Err
 	}
-	return nil, &net.OpError{Op: "dial", Net: network, Addr: addr, Err: err}
+	if _, ok := errors.AsType[syscall.Errno](err); !ok {
+		switch {
+		case errors.Is(err, context.DeadlineExceeded):
+			return dialTimeout{}
+		case errors.Is(err, context.Canceled):
+			return dialCanceled{}
+		}
+	}
+	return err
 }
+
+// dialTimeout and dialCanceled are the end of a dial's context, as net puts it.
+type (
+	dialTimeout  struct{}
+	dialCanceled struct{}
+)
+
+func (dialTimeout) Error() string         { return "i/o timeout" }
+func (dialTimeout) Timeout() bool         { return true }
+func (dialTimeout) Temporary() bool       { return true }
+func (dialTimeout) Is(target error) bool  { return target == context.DeadlineExceeded }
+func (dialCanceled) Error() string        { return "operation was canceled" }
+func (dialCanceled) Is(target error) bool { return target == context.Canceled }
 
 // dialWith connects an FD that socket makes. It returns the FD, or the error and
 // the address it is about.
 func (b *Backend) dialWith(ctx context.Context, network, address string, socket func() *fd.FD) (f *fd.FD, addr net.Addr, err error) {
 	if err := b.impl.away(func() { f, addr, err = b.dial(ctx, network, address, socket) }); err != nil {
-		return nil, nil, err
+		return nil, nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
 	return f, addr, err
 }
 
 func (b *Backend) dial(ctx context.Context, network, address string, socket func() *fd.FD) (*fd.FD, net.Addr, error) {
-	addrs, err := resolveDial(ctx, b.dialing.Resolver, network, address)
+	ctx, trace := traced(ctx)
+	addrs, err := resolveDial(trace.lookUp(ctx), b.dialing.Resolver, network, address)
 	if err == nil {
 		addrs, err = from(b.dialing.LocalAddr, addrs)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, &net.OpError{Op: "dial", Net: network, Err: err}
 	}
+	d := dialer{network: network, trace: trace, socket: socket}
 	primaries, fallbacks := byFamily(addrs)
 	if len(fallbacks) == 0 {
-		return dialEach(ctx, primaries, socket)
+		return d.each(ctx, primaries)
 	}
-	return dialBoth(ctx, primaries, fallbacks, socket)
+	return d.both(ctx, primaries, fallbacks)
 }
 
-// dialEach tries one address after the other and keeps the first error.
-func dialEach(ctx context.Context, addrs []net.Addr, socket func() *fd.FD) (*fd.FD, net.Addr, error) {
+// dialer is one Dial, whose name has been looked up.
+type dialer struct {
+	network string
+	trace   dialTrace
+	socket  func() *fd.FD
+}
+
+// each tries one address after the other and keeps the first error.
+func (d *dialer) each(ctx context.Context, addrs []net.Addr) (*fd.FD, net.Addr, error) {
 	var firstErr error
 	var firstAddr net.Addr
 	for i, addr := range addrs {
 		attempt, cancel := shareOfDeadline(ctx, len(addrs)-i)
-		f := socket()
+		f := d.socket()
+		done := d.trace.connect(d.network, addr)
 		err := f.Connect(attempt, addr)
+		done(err)
 		cancel()
 		if err == nil {
 			return f, addr, nil
@@ -98,8 +142,8 @@ func shareOfDeadline(ctx context.Context, remaining int) (context.Context, conte
 	return context.WithTimeout(ctx, max(share, 2*time.Second))
 }
 
-// dialBoth races the families. The loser is cancelled, waited for and closed.
-func dialBoth(ctx context.Context, primaries, fallbacks []net.Addr, socket func() *fd.FD) (*fd.FD, net.Addr, error) {
+// both races the families. The loser is cancelled, waited for and closed.
+func (d *dialer) both(ctx context.Context, primaries, fallbacks []net.Addr) (*fd.FD, net.Addr, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
@@ -110,7 +154,7 @@ func dialBoth(ctx context.Context, primaries, fallbacks []net.Addr, socket func(
 	}
 	results := make(chan result)
 	start := func(addrs []net.Addr, primary bool) {
-		f, addr, err := dialEach(ctx, addrs, socket)
+		f, addr, err := d.each(ctx, addrs)
 		results <- result{f, addr, err, primary}
 	}
 	go start(primaries, true)

@@ -46,7 +46,7 @@ func (b *netBackend) listen(addr net.Addr, network string, config accept.Config)
 	}
 	lc := net.ListenConfig{
 		KeepAlive:       -1,
-		KeepAliveConfig: config.KeepAlive,
+		KeepAliveConfig: fd.KeepAlive(config.KeepAlive),
 		Control: func(network, address string, c syscall.RawConn) error {
 			if err := beforeBind(c, config); err != nil {
 				return err

@@ -228,6 +228,7 @@ func (s *netSocket) Connect(ctx context.Context, addr net.Addr) error {
 }
 
 func (s *netSocket) dial(ctx context.Context, addr net.Addr) (streamConn, error) {
+	ctx, _ = traced(ctx) // it is for Dial
 	config := &s.backend.dial
 	if err := fd.CheckConnect(config.LocalAddr, addr); err != nil {
 		return nil, err
@@ -238,7 +239,7 @@ func (s *netSocket) dial(ctx context.Context, addr net.Addr) (streamConn, error)
 	d := net.Dialer{
 		LocalAddr:       config.LocalAddr,
 		KeepAlive:       -1,
-		KeepAliveConfig: config.KeepAlive,
+		KeepAliveConfig: fd.KeepAlive(config.KeepAlive),
 		Control:         config.Control,
 	}
 	conn, err := d.DialContext(ctx, addr.Network(), addr.String())

@@ -73,8 +73,8 @@ type Options struct {
 	Loops LoopOptions
 }
 
-// DialConfig configures outgoing connections. The zero value leaves all at the
-// system's defaults.
+// DialConfig configures outgoing connections. The zero value is what net's Dialer
+// does.
 type DialConfig = fd.DialConfig
 
 // Backend makes listeners and connections. All methods may be called by any

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ringfd/ringfd/fd"
 )
 
 func setInt(sysfd, level, name, value int) error {
@@ -29,7 +31,7 @@ const (
 // setKeepAlive sets SO_KEEPALIVE and its timings, in whole seconds, rounded up.
 // Reference: tcp(7), net.KeepAliveConfig.
 func setKeepAlive(sysfd int, c net.KeepAliveConfig) error {
-	if !c.Enable {
+	if c = fd.KeepAlive(c); !c.Enable {
 		return nil
 	}
 	return enableKeepAlive(sysfd, c)
