@@ -110,6 +110,7 @@ func receive(sysfd int32, p []byte) (int, syscall.Errno) {
 func (s *Socket) received(n int, errno syscall.Errno) (int, error) {
 	switch {
 	case n > 0 && errno == 0:
+		s.read.last = n
 		raceAcquire()
 		return n, nil
 	case errno == 0:

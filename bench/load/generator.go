@@ -54,8 +54,12 @@ func openWith(spec Spec, stall time.Duration) (*generator, error) {
 	if err := spec.Check(); err != nil {
 		return nil, err
 	}
-	s := newScript(spec)
-	s.stall = stall
+	text, learned, err := newText(spec)
+	if err != nil {
+		return nil, err
+	}
+	s := newScript(spec, text)
+	s.stall, s.result = stall, learned
 	driver, kind, err := openDriver(spec.Driver, s)
 	if err != nil {
 		return nil, err
@@ -89,7 +93,7 @@ func (g *generator) run(d time.Duration) (*Result, error) {
 	result, s := g.script.result, g.script
 	result.Driver, result.Wall, result.Usage = g.kind, wall, usage
 	result.Busy = max(0, (usage.CPU.Total()-s.idle).Seconds()/wall.Seconds())
-	result.Latency = LatencyOf(s.latencies)
+	result.Latency, result.LeastShare = LatencyOf(s.latencies), s.shares.least
 	if s.quiet != nil {
 		quiet := LatencyOf(s.quiet)
 		result.Quiet = &quiet
