@@ -2,6 +2,7 @@ package uring
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"strings"
@@ -31,6 +32,21 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 	if err != nil {
 		return err
 	}
+	for attempt := 1; ; attempt++ {
+		err := s.tryConnect(ctx, addr, family)
+		if attempt == connectAttempts || !isTCP(addr) || portOf(s.dial.LocalAddr) != 0 || !s.atFaultOfPort(err) {
+			return err
+		}
+		s.letGo()
+	}
+}
+
+// connectAttempts is how often a connect is made whose port the kernel has picked badly;
+// as net does.
+const connectAttempts = 3
+
+// tryConnect makes the OS socket and connects it.
+func (s *Socket) tryConnect(ctx context.Context, addr net.Addr, family int) error {
 	sysfd, err := newSocket(family)
 	if err != nil {
 		return err
@@ -56,6 +72,51 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 	s.addrs.local, s.addrs.remote = local, remote
 	s.addrs.mu.Unlock()
 	return nil
+}
+
+// atFaultOfPort reports that a connect with this result is to be made again, since the
+// kernel has picked our port badly: where nobody listens on an ephemeral port, a socket
+// that is given that port as its own connects to itself; or the port was in use.
+func (s *Socket) atFaultOfPort(err error) bool {
+	if err != nil {
+		return errors.Is(err, syscall.EADDRNOTAVAIL)
+	}
+	local, ok := s.LocalAddr().(*net.TCPAddr)
+	remote, isTCP := s.RemoteAddr().(*net.TCPAddr)
+	return ok && isTCP && local.Port == remote.Port && local.IP.Equal(remote.IP)
+}
+
+func isTCP(addr net.Addr) bool {
+	_, ok := addr.(*net.TCPAddr)
+	return ok
+}
+
+func portOf(addr net.Addr) int {
+	if a, ok := addr.(*net.TCPAddr); ok {
+		return a.Port
+	}
+	return 0
+}
+
+// letGo closes the descriptor of a connect that is to be made again. The write gate is
+// held, and nobody reads yet.
+func (s *Socket) letGo() {
+	s.addrs.mu.Lock()
+	s.addrs.local, s.addrs.remote = nil, nil
+	s.addrs.mu.Unlock()
+	s.use.Lock()
+	sysfd := s.sysfd
+	s.sysfd = noFD
+	s.use.Unlock()
+	if sysfd == noFD {
+		return
+	}
+	s.forget(false)
+	_ = sysClose(int(sysfd))
+	for _, d := range []*direction{&s.read, &s.write} {
+		d.state.And(^dirHungUp) // of that one
+		d.state.Or(dirReady)
+	}
 }
 
 // connect connects, and waits for the answer. Reference: connect(2), EINPROGRESS.
