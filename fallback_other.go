@@ -426,7 +426,7 @@ func (s *netSocket) File() (*os.File, error) {
 	s.mu.Lock()
 	s.duplicated = true
 	s.mu.Unlock()
-	return s.conn.File()
+	return duplicate(s.conn, s.conn.LocalAddr().Network()+":"+s.conn.LocalAddr().String()+"->"+s.conn.RemoteAddr().String())
 }
 
 func (s *netSocket) SetLinger(seconds int) error {

@@ -385,7 +385,14 @@ func (f *FD) SyscallConn() (syscall.RawConn, error) {
 }
 
 // File returns a duplicate of the OS socket; closing either does not touch the
-// other. As with (*net.TCPConn).File, the file shares the socket's state.
+// other, and after it Close sends no end of file while the duplicate is open. The file
+// has deadlines of its own.
+//
+// The two share what the kernel keeps of the socket, O_NONBLOCK among it. Unlike that of
+// (*net.TCPConn).File, the Fd method of the file leaves it non-blocking: a socket that
+// blocks could not be ended by deadlines, contexts and Close. A program in another
+// language that inherits it, and wants it to block, should poll instead; if it clears
+// O_NONBLOCK, calls of this FD on the net backend may not end.
 func (f *FD) File() (*os.File, error) {
 	if f.phase.Load() != connected {
 		return nil, f.notConnected("file")
