@@ -3,6 +3,7 @@ package uring
 import (
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -88,6 +89,9 @@ func (h *handle) SetLinger(sec int) error {
 	if sec < 0 {
 		l.Onoff = 0
 	}
+	if h.isUnix() {
+		return errNotOfUnix
+	}
 	err := h.control("setsockopt", func(sysfd int) error {
 		return sysSetLinger(sysfd, &l)
 	})
@@ -95,6 +99,14 @@ func (h *handle) SetLinger(sec int) error {
 		h.resets.Store(sec == 0)
 	}
 	return err
+}
+
+// errNotOfUnix refuses what the kernel would take and ignore.
+var errNotOfUnix = os.NewSyscallError("setsockopt", syscall.EOPNOTSUPP)
+
+func (h *handle) isUnix() bool {
+	_, is := h.RemoteAddr().(*net.UnixAddr)
+	return is
 }
 
 // SetNoDelay is TCP_NODELAY.
@@ -108,6 +120,9 @@ func (h *handle) SetNoDelay(on bool) error {
 
 // SetKeepAliveConfig is SO_KEEPALIVE with its timings.
 func (h *handle) SetKeepAliveConfig(c net.KeepAliveConfig) error {
+	if h.isUnix() {
+		return errNotOfUnix
+	}
 	if !c.Enable {
 		return h.option(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
 	}
@@ -126,6 +141,9 @@ func (h *handle) SetWriteBuffer(bytes int) error {
 
 // MultipathTCP is false: the sockets are made as plain TCP.
 func (h *handle) MultipathTCP() (bool, error) {
+	if h.isUnix() {
+		return false, errNotOfUnix
+	}
 	return false, h.control("getsockopt", func(int) error { return nil })
 }
 
