@@ -74,7 +74,8 @@ type Goal struct {
 	// AtLeast is the bound where more is better, AtMost everywhere else.
 	AtMost  float64 `json:"at_most"`
 	AtLeast float64 `json:"at_least,omitempty"`
-	// OrChance is reached by a ratio that may be chance, too.
+	// OrChance is reached by a ratio that may be chance, too, where enough rounds ran
+	// to tell.
 	OrChance bool `json:"or_chance,omitempty"`
 }
 

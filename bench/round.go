@@ -112,6 +112,9 @@ func (r *runner) serverSpec(cell Cell, t Target) control.ServerSpec {
 	if cell.Program != "" {
 		spec.Service, spec.Program, spec.Conns = control.Program, cell.Program, cell.Conns
 	}
+	if cell.Program != "" {
+		spec.Service, spec.Program, spec.Conns, spec.Work = control.Program, cell.Program, cell.Conns, cell.Work
+	}
 	if cell.Workload == load.Trace {
 		spec.Buffer = maxBuffer
 	}

@@ -31,7 +31,7 @@ type endpoint struct {
 	read  direction // of a listener: its accepts
 	write direction
 
-	remote rawAddr // of a connection that is being accepted; the holder of the read gate owns it
+	remote *rawAddr // of a connection that a listener accepts; the holder of the read gate owns it
 }
 
 type endpointKind uint8

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ringfd/ringfd/fd"
 	"github.com/ringfd/ringfd/internal/testsize"
 )
@@ -136,20 +134,10 @@ func setupFlags(f Features) (flags uint32) {
 	return flags
 }
 
-// sendFlags are the flags of every send. With MSG_WAITALL the kernel retries a
-// short send itself; but those of before Linux 6.1 that do so forget what they
-// have sent when the request is cancelled or must not wait, and the stream would
-// have it twice.
-func (f Features) sendFlags() uint32 {
-	if f.Has(FeatureSendWaitAll) {
-		return unix.MSG_NOSIGNAL | unix.MSG_WAITALL
-	}
-	return unix.MSG_NOSIGNAL
-}
-
 // consistent takes out of f what is of no use without another feature: a short
-// send counts as a failure, and so posts a completion, with MSG_WAITALL only; a kernel
-// that says of unix sockets whether there is more says so of TCP.
+// send counts as a failure, and so posts a completion, with MSG_WAITALL only, and Linux
+// before 6.1 does not say then how much was sent; a kernel that says of unix sockets
+// whether there is more says so of TCP.
 func (f Features) consistent() Features {
 	if !f.Has(FeatureSendWaitAll) {
 		f &^= FeatureSkipSuccess

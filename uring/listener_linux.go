@@ -61,7 +61,7 @@ func (e *Engine) listen(addr net.Addr, family int, v6Only bool, c accept.Config)
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{endpoint: endpoint{engine: e, poller: e.poller(), kind: listening}, sysfd: int32(sysfd)}
+	l := &Listener{endpoint: endpoint{engine: e, poller: e.poller(), kind: listening, remote: new(rawAddr)}, sysfd: int32(sysfd)}
 	l.read.state.Store(dirReady) // unknown: the first Accept looks
 	l.inexact.Store(family == unix.AF_UNIX)
 	if err := l.open(addr, family, v6Only, c); err != nil {
@@ -166,7 +166,7 @@ func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
 			if l.duplicated.Load() { // whose holder may have made it block
 				_ = sysSetNonblock(int(l.sysfd), true)
 			}
-			sysfd, errno := sysAccept(l.sysfd, &l.remote)
+			sysfd, errno := sysAccept(l.sysfd, l.remote)
 			if errno == syscall.EAGAIN {
 				continue
 			}
