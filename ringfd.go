@@ -10,6 +10,7 @@
 //
 // RINGFD_BACKEND=auto|io_uring|net chooses the backend where Options do not.
 // RINGFD_WITHOUT=name,name masks io_uring features (see `ringfd doctor`).
+// RINGFD_DEBUG=leaks has Events.Leaked name where a lost FD was made.
 package ringfd
 
 import (
@@ -179,7 +180,11 @@ func (b *Backend) Stats() Stats { return b.impl.stats() }
 // Socket returns a new FD, not connected. It always succeeds: the OS socket is
 // made by Connect, in the address family of its address, and a failure to make
 // it is Connect's error.
-func (b *Backend) Socket() *fd.FD { return fd.New(b.impl.socket(), b.events) }
+func (b *Backend) Socket() *fd.FD {
+	f := fd.New(b.impl.socket(), b.events)
+	f.CloseWhenLost()
+	return f
+}
 
 // Listen listens on a network ("tcp", "tcp4", "tcp6" or "unix") and address,
 // as net.ListenConfig.Listen does; "tcp" with a wildcard address is dual

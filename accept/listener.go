@@ -61,6 +61,7 @@ func (l *Listener) Accept(ctx context.Context) (*fd.FD, net.Addr, error) {
 		return nil, nil, &Error{Class: Classify(err), Err: err}
 	}
 	f := fd.Accepted(s, l.events)
+	f.CloseWhenLost()
 	return f, s.RemoteAddr(), nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,9 @@ import (
 // FD is a stream connection with an id that is unique in the process. All
 // methods may be called by any number of goroutines at any time; one reader
 // and one writer run without waiting for each other.
+//
+// Close it when done. One that is lost without is closed when the collector finds it, and
+// Events.Leaked is told; calls that wait keep theirs.
 //
 // How an FD ends: see Reason. In short, end of file leaves it open, an expired
 // deadline and a failed allocation in the kernel leave it open, and every
@@ -31,6 +35,8 @@ type FD struct {
 	// cause is set once, by the first end; it is replaced only to add a CloseErr.
 	cause    atomic.Pointer[Error]
 	released atomic.Bool // the application called Close
+
+	cleanup runtime.Cleanup // of CloseWhenLost; constant once others have the FD
 
 	mu    sync.Mutex // guards notes
 	notes *notes     // nil for most
@@ -381,7 +387,10 @@ func (f *FD) SyscallConn() (syscall.RawConn, error) {
 		return nil, f.notConnected("raw-control")
 	}
 	rc, err := f.sock.SyscallConn()
-	return rc, f.set(err)
+	if err != nil {
+		return nil, f.set(err)
+	}
+	return &heldRawConn{rc, f}, nil
 }
 
 // File returns a duplicate of the OS socket; closing either does not touch the
@@ -483,6 +492,7 @@ func (f *FD) close() error {
 	if was == closed {
 		return nil
 	}
+	f.cleanup.Stop()
 	err := f.sock.Close()
 	if err != nil {
 		f.closeFailed(err)
