@@ -88,8 +88,9 @@ func (e *Engine) addPoller() []*poller {
 	if len(all) >= e.wantedPollers() || e.isClosed() {
 		return all
 	}
-	p, err := e.newPoller()
-	if err != nil {
+	var p *poller
+	var err error
+	if !e.wakers.outside(func() { p, err = e.newPoller() }) || err != nil {
 		return all // those that there are do as well
 	}
 	all = append(all[:len(all):len(all)], p)
