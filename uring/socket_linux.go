@@ -309,8 +309,7 @@ func (s *Socket) SetReadDeadline(t time.Time) error { return s.read.setDeadline(
 // SetWriteDeadline aborts sends from t on.
 func (s *Socket) SetWriteDeadline(t time.Time) error { return s.write.setDeadline(t) }
 
-// abortAll marks s closed and ends its calls. It does not wait. There is no shutdown(2):
-// no call waits in the kernel, and close(2) tells the peer.
+// abortAll marks s closed and ends its calls. It does not wait.
 func (s *Socket) abortAll() {
 	if !s.closed.Swap(true) {
 		s.abort()
@@ -348,6 +347,11 @@ func (s *Socket) close() error {
 	}
 	s.forget(s.duplicated.Load())
 	s.giveBack()
+	if !s.resets.Load() && !s.duplicated.Load() {
+		// The peer reads an end of file, even when we leave data unread: close(2) alone
+		// would reset the connection then.
+		_ = sysShutdown(int(sysfd), unix.SHUT_WR)
+	}
 	err := sysClose(int(sysfd))
 	if errors.Is(err, syscall.EINTR) { // which has closed it all the same: close(2)
 		return nil
