@@ -14,13 +14,13 @@ CHECKS = 10000
 FUZZTIME = 30s
 SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openbsd/amd64
 
-# The library; what measures it; the command; and what it is measured against,
-# which is for Linux. Each is a module of its own, so that who imports the
+# The library; what measures it; the command; and what it is measured against, and
+# the real programs, which are for Linux. Each is a module of its own, so that who imports the
 # library gets no more than it needs.
 MODULES = . bench cmd/ringfd
-PEERS = bench/peers
+PEERS = bench/peers bench/apps
 
-.PHONY: test bench bench-full bench-serve bench-giouring soak readme build peers lab fmt vet cross unit race giouring sim benchonce wine vagrant-check lint kernels emulated chaos chaos-bytes chaos-connections model fuzz cover clean
+.PHONY: test bench bench-full bench-serve bench-apps bench-giouring soak readme build peers lab fmt vet cross unit race giouring sim benchonce wine vagrant-check lint kernels emulated chaos chaos-bytes chaos-connections model fuzz cover clean
 .NOTPARALLEL:
 
 test: lab fmt vet cross unit race giouring sim benchonce
@@ -42,6 +42,16 @@ bench-serve: build peers
 	@scripts/need perf linux-perf || scripts/need strace strace || true
 	bin/ringfd bench --serve --json=dist/bench/serve.json --html=dist/bench/serve.html $(BENCHFLAGS)
 
+# Real programs on ringfd and on Go's net, in some ten minutes. Other generators check
+# the lab's own.
+bench-apps: build peers
+	@scripts/need perf linux-perf || scripts/need strace strace || true
+	@scripts/need wrk wrk || true
+	@scripts/need h2load nghttp2-client || true
+	@scripts/need redis-benchmark redis-tools || true
+	bin/ringfd bench --apps --rounds=5 --json=dist/bench/apps.json --html=dist/bench/apps.html $(BENCHFLAGS)
+	@echo "the page: dist/bench/apps.html"
+
 # The library's own ring, the one on giouring, and net.
 bench-giouring: build
 	$(GO) build -C cmd/ringfd -buildvcs=auto -tags giouring -ldflags=-checklinkname=0 -o ../../bin/ringfd-giouring .
@@ -54,6 +64,7 @@ soak: build
 
 # The README's figures and pictures, from the reports that are kept.
 readme: build
+	bin/ringfd bench render bench/results/apps.json --readme=README.md
 	bin/ringfd bench render bench/results/headline.json --readme=README.md --pictures=dist/pictures
 	bin/ringfd bench render bench/results/workloads.json --readme=README.md
 	bin/ringfd bench render bench/results/serve.json --readme=README.md
@@ -62,7 +73,7 @@ readme: build
 build:
 	$(GO) build -C cmd/ringfd -buildvcs=auto -o ../../bin/ .
 
-# What ringfd is compared with.
+# What ringfd is compared with, and the real programs that run on it.
 peers:
 	@GO='$(GO)' scripts/peers
 
@@ -78,7 +89,7 @@ fmt:
 vet:
 	@for m in $(MODULES); do for s in $(SYSTEMS); do echo "vet $$m for $$s"; \
 		(cd $$m && CGO_ENABLED=0 GOOS=$${s%/*} GOARCH=$${s#*/} $(GO) vet ./...) || exit 1; done; done
-	cd $(PEERS) && $(GO) vet ./...
+	@for m in $(PEERS); do echo "vet $$m"; (cd $$m && $(GO) vet ./...) || exit 1; done
 	$(GO) vet -tags giouring ./...
 	$(GO) vet -tags sim ./uring ./internal/sim ./internal/simkernel
 

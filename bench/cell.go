@@ -13,6 +13,10 @@ import (
 type Cell struct {
 	Name     string        `json:"name"`
 	Workload load.Workload `json:"workload"`
+	// Program is a real program that serves, instead of the lab's own server.
+	Program string `json:"program,omitempty"`
+	// Work is how long its handler computes for each message, about.
+	Work time.Duration `json:"work_ns,omitempty"`
 	// Network is tcp or unix.
 	Network string `json:"network"`
 	// Request and Reply are the sizes of messages; of a trace, the least and
@@ -68,6 +72,8 @@ type Goal struct {
 	// AtLeast is the bound where more is better, AtMost everywhere else.
 	AtMost  float64 `json:"at_most"`
 	AtLeast float64 `json:"at_least,omitempty"`
+	// OrChance is reached by a ratio that may be chance, too.
+	OrChance bool `json:"or_chance,omitempty"`
 }
 
 // String is "io_uring-data: server CPU/msg ≤ 1.05 × c-io_uring".
@@ -82,6 +88,9 @@ func (g Goal) Text(metric string) string {
 	text := fmt.Sprintf("%s %s %.2f", metric, sign, bound)
 	if g.Itself {
 		text = fmt.Sprintf("%s %s %s", metric, sign, g.Metric.Text(bound))
+	}
+	if g.OrChance {
+		text += ", or chance"
 	}
 	if g.Target != "" {
 		text = g.Target + ": " + text
@@ -149,6 +158,9 @@ func (c Cell) String() string {
 	if c.Network == "unix" {
 		parts = append(parts, "unix sockets")
 	}
+	if c.Work > 0 {
+		parts = append(parts, fmt.Sprintf("a handler that computes for %v", c.Work))
+	}
 	if c.Depth > 1 {
 		parts = append(parts, fmt.Sprintf("%d in flight on each", c.Depth))
 	}
@@ -178,6 +190,9 @@ func (c Cell) what() string {
 	if c.Conns == 1 {
 		conns = "1 connection"
 	}
+	if c.Program != "" {
+		return c.program() + ", " + conns
+	}
 	switch c.Workload {
 	case load.Exchange:
 		return fmt.Sprintf("%s in, %s out, %s", sizeText(c.Request), sizeText(c.Reply), conns)
@@ -194,6 +209,9 @@ func (c Cell) what() string {
 	}
 	return fmt.Sprintf("echo %s, %s", sizeText(c.Request), conns)
 }
+
+// program describes what a real program does.
+func (c Cell) program() string { return programs[c.Program] + ", " + sizeText(c.Reply) }
 
 func sizeText(n int) string {
 	switch {

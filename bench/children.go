@@ -124,12 +124,24 @@ func (l *loadProcess) stop() error {
 type traffic struct {
 	conns          uint64
 	sent, received uint64
+	messages       uint64
 }
 
 func (t *traffic) add(r load.Result) {
 	t.conns += r.Opened // in the run itself
 	t.sent += r.Sent
 	t.received += r.Received
+	t.messages += r.Messages
+}
+
+// checkMessages is check for a server that is a real program: how its bytes go, and
+// its connections end, is not to be seen from outside.
+func (t traffic) checkMessages(s control.Totals) error {
+	if s.Messages == t.messages && s.Accepted == t.conns {
+		return nil
+	}
+	return fmt.Errorf("the counts disagree: the generator had %d messages answered on %d connections; the server answered %d on %d",
+		t.messages, t.conns, s.Messages, s.Accepted)
 }
 
 // check compares the whole life of a server with that of its generator.

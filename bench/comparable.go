@@ -34,7 +34,7 @@ func incomparable(a, b *CellReport) string {
 // warnings says in what else two runs differ.
 func warnings(a, b *Report) []string {
 	list := differences("machine: ", a.Machine, b.Machine, "load_average", "memory_kib")
-	list = append(list, differences("settings: ", a.Settings, b.Settings, "args", "syscalls")...)
+	list = append(list, differences("settings: ", a.Settings, b.Settings, "args", "syscalls", "cross_check")...)
 	if a.Go != b.Go {
 		list = append(list, fmt.Sprintf("go: %s before, %s after", a.Go, b.Go))
 	}

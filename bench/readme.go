@@ -46,6 +46,7 @@ func (r *Report) markdown() string {
 			r.markdownOurs(&out, ours, base)
 		}
 	}
+	r.markdownCross(&out)
 	r.markdownIdle(&out, ran)
 	return out.String()
 }
@@ -67,6 +68,10 @@ func (r *Report) ran() []string {
 // markdownOurs compares one of our targets.
 func (r *Report) markdownOurs(out *strings.Builder, ours, base string) {
 	fmt.Fprintf(out, "\nRatios are of %s over %s, medians of the ratios pair by pair with the least and the greatest; below 1 is better, but for throughput. **Bold** is worse, and ~ may be chance.\n\n", ours, base)
+	if r.runsPrograms() {
+		r.markdownPrograms(out, ours, base)
+		return
+	}
 	fmt.Fprintf(out, "| cell | server CPU per message | p50 | p99 | throughput | system calls per message, %s / %s | allocations per message |\n|---|---|---|---|---|---|---|\n", ours, base)
 	for i := range r.Cells {
 		c := &r.Cells[i]
@@ -83,6 +88,32 @@ func (r *Report) markdownOurs(out *strings.Builder, ours, base string) {
 			c.figure(ours, MetricSyscalls, "%.2f")+" / "+c.figure(base, MetricSyscalls, "%.2f"), c.figure(ours, MetricAllocs, "%.2f"))
 	}
 	r.markdownOthers(out, ours, base)
+}
+
+// markdownPrograms is the table of one of our targets where the cells are of real
+// programs, which allocate as they like.
+func (r *Report) markdownPrograms(out *strings.Builder, ours, base string) {
+	fmt.Fprintf(out, "| cell | server CPU per message | p50 | p99 | p99.9 | throughput | system calls per message, %s / %s |\n|---|---|---|---|---|---|---|\n", ours, base)
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		if k := c.Comparison(ours, base); k != nil {
+			fmt.Fprintf(out, "| %s | %s | %s | %s | %s | %s | %s |\n", c.Cell,
+				markdownRatio(MetricCPU, k), markdownRatio(MetricP50, k), markdownRatio(MetricP99, k), markdownRatio(MetricP999, k),
+				markdownRatio(MetricThroughput, k), c.figure(ours, MetricSyscalls, "%.2f")+" / "+c.figure(base, MetricSyscalls, "%.2f"))
+		}
+	}
+	if value, cells := r.medianOfCells(MetricCPU, ours, base); cells > 0 {
+		fmt.Fprintf(out, "\nServer CPU per message of %s over %s, the median of these %d cells: **%.2f**.\n", ours, base, cells, value)
+	}
+}
+
+// markdownCross is a table of what other generators found.
+func (r *Report) markdownCross(out *strings.Builder) {
+	head := "\nThroughput over that of the baseline, by another generator and by the lab's own:\n\n| cell | by | its ratio | the lab's |\n|---|---|---|---|\n"
+	r.crossRatios(func(c *CellReport, own Ratio) {
+		fmt.Fprintf(out, "%s| %s | %s | %s | %s |\n", head, c.Cell, c.CrossCheck.Tool, c.CrossCheck.Ratio.text(), own.text())
+		head = ""
+	})
 }
 
 // markdownIdle is a table of what idle connections cost.
@@ -152,7 +183,7 @@ func markdownRatio(m Metric, k *Comparison) string {
 	if !ok {
 		return "n/a"
 	}
-	text := fmt.Sprintf("%.2f (%.2f–%.2f)", r.Median, r.Min, r.Max)
+	text := r.text()
 	switch {
 	case !r.Different:
 		return "~ " + text

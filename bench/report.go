@@ -39,8 +39,10 @@ type Settings struct {
 	Warmup   time.Duration `json:"warmup_ns"`
 	Window   time.Duration `json:"window_ns"`
 	Syscalls bool          `json:"syscalls"`
-	Driver   load.Driver   `json:"driver,omitempty"`
-	Args     []string      `json:"args,omitempty"`
+	// CrossCheck lets other generators check the lab's own.
+	CrossCheck bool        `json:"cross_check,omitempty"`
+	Driver     load.Driver `json:"driver,omitempty"`
+	Args       []string    `json:"args,omitempty"`
 }
 
 // Choice is what a target runs on and why, or why it cannot run.
@@ -60,6 +62,8 @@ type CellReport struct {
 	Rate     float64        `json:"rate,omitempty"`
 	Rounds   []Round        `json:"rounds"`
 	Syscalls []SyscallRound `json:"syscall_rounds,omitempty"`
+	// CrossCheck is by another generator; nil where none speaks the protocol.
+	CrossCheck *CrossCheck `json:"cross_check,omitempty"`
 	// Summaries and Comparisons are made from the rounds.
 	Summaries   []Summary    `json:"summaries"`
 	Comparisons []Comparison `json:"comparisons"`
@@ -191,20 +195,21 @@ func (c *CellReport) summarize(targets []Target) {
 		c.compare(s.Target, base)
 	}
 	for _, goal := range c.Cell.Goals {
-		if value, ok := c.valueOf(goal, cmp.Or(goal.Target, ours), cmp.Or(goal.Against, base)); ok {
-			c.Verdicts = append(c.Verdicts, Verdict{goal, value, goal.reached(value)})
+		if value, chance, ok := c.valueOf(goal, cmp.Or(goal.Target, ours), cmp.Or(goal.Against, base)); ok {
+			c.Verdicts = append(c.Verdicts, Verdict{goal, value, goal.reached(value) || goal.OrChance && chance})
 		}
 	}
 }
 
-// valueOf is what a goal bounds, if the targets that it takes ran.
-func (c *CellReport) valueOf(g Goal, target, against string) (value float64, ok bool) {
+// valueOf is what a goal bounds, if the targets that it takes ran. chance says that
+// it is a ratio of rounds that may be of equal targets.
+func (c *CellReport) valueOf(g Goal, target, against string) (value float64, chance, ok bool) {
 	if g.Itself {
 		s, ok := c.plain(g.Metric, target)
-		return s.Median, ok
+		return s.Median, false, ok
 	}
 	r, ok := c.ratios(target, against)[g.Metric]
-	return r.Median, ok && target != against
+	return r.Median, !r.Different, ok && target != against
 }
 
 // Comparison returns a comparison that was made, or nil.
@@ -279,6 +284,28 @@ func (c *CellReport) ratios(target, against string) map[Metric]Ratio {
 		ratios[MetricSyscalls] = Ratio{Spread: spreadOf([]float64{ours / theirs}), Different: ours != theirs}
 	}
 	return ratios
+}
+
+// runsPrograms reports whether its cells are of real programs.
+func (r *Report) runsPrograms() bool {
+	return slices.ContainsFunc(r.Cells, func(c CellReport) bool { return c.Cell.Program != "" })
+}
+
+// medianOfCells is the median, over the cells, of a target's median ratio; cells is
+// of how many.
+func (r *Report) medianOfCells(m Metric, target, against string) (value float64, cells int) {
+	var ratios []float64
+	for i := range r.Cells {
+		if k := r.Cells[i].Comparison(target, against); k != nil {
+			if ratio, ok := k.Ratios[m]; ok {
+				ratios = append(ratios, ratio.Median)
+			}
+		}
+	}
+	if len(ratios) == 0 {
+		return 0, 0
+	}
+	return spreadOf(ratios).Median, len(ratios)
 }
 
 // commit returns the version control revision that the program was built from.

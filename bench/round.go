@@ -73,8 +73,18 @@ func (r *runner) connect(ctx context.Context, b *bout, rate float64, t Target) e
 	}
 	b.before, b.kernelBefore = memoryOf(b.server.ready.PID), kernelMemory()
 	var greeting load.Result
-	b.load, greeting, err = startLoad(ctx, r.self, load.Spec{
-		Network: cell.Network, Address: b.server.ready.Address, Workload: cell.Workload, Conns: cell.Conns, Depth: cell.Depth,
+	if cell.Workload == load.Inside {
+		b.load = &loadProcess{b.server.process}
+		// It has made its connections, and a first call on each.
+		b.life.conns, b.life.messages = uint64(cell.Conns), uint64(cell.Conns)
+		return nil
+	}
+	generator := r.self
+	if cell.Workload == load.Calls {
+		generator = r.command(t)
+	}
+	b.load, greeting, err = startLoad(ctx, generator, load.Spec{
+		Network: cell.Network, Address: b.server.ready.Address, Workload: cell.Workload, Program: cell.Program, Conns: cell.Conns, Depth: cell.Depth,
 		Request: cell.Request, Reply: cell.Reply, Rate: rate, Seed: seed, Spin: cell.Spin, Driver: r.Driver,
 	}, loadAt)
 	if cell.Workload != load.Churn {
@@ -97,6 +107,9 @@ func (r *runner) serverSpec(cell Cell, t Target) control.ServerSpec {
 		Service: cell.Workload.Service(), Request: cell.Request, Reply: cell.Reply,
 		Buffer:   min(max(cell.Request, minBuffer), maxBuffer),
 		BusyPoll: cell.BusyPoll, Computing: cell.Computing,
+	}
+	if cell.Program != "" {
+		spec.Service, spec.Program, spec.Conns, spec.Work = control.Program, cell.Program, cell.Conns, cell.Work
 	}
 	if cell.Workload == load.Trace {
 		spec.Buffer = maxBuffer
@@ -143,10 +156,13 @@ func (r *runner) window(ctx context.Context, b *bout, count *SyscallRound) (Roun
 		others := machineAfter - machineBefore - round.Server.CPU.Total() - result.Usage.CPU.Total()
 		round.Others = max(0, others.Seconds()/(result.Wall.Seconds()*float64(r.report.Machine.CPUs)))
 	}
+	answered := after.Totals.Messages - before.Totals.Messages
 	switch {
 	case result.Messages == 0 && b.cell.Workload != load.Idle:
 		return Round{}, errors.New("no message came back in the window")
-	case round.Read != result.Sent: // Written is known for certain at the end only
+	case b.cell.Program != "" && answered != result.Messages:
+		return Round{}, fmt.Errorf("the counts disagree: in the window %d messages came back, the server answered %d", result.Messages, answered)
+	case b.cell.Program == "" && round.Read != result.Sent: // Written is known for certain at the end only
 		return Round{}, fmt.Errorf("the counts disagree: in the window the generator sent %d bytes, the server read %d", result.Sent, round.Read)
 	}
 	return round, nil
@@ -161,12 +177,17 @@ func (b *bout) run(d time.Duration) (load.Result, error) {
 // end lets the generator close its connections and then the server end, and
 // compares what they counted in their lives.
 func (b *bout) end() error {
-	if err := b.load.stop(); err != nil {
-		return err
+	if b.load.process != b.server.process {
+		if err := b.load.stop(); err != nil {
+			return err
+		}
 	}
 	last, err := b.server.stop()
 	if err != nil {
 		return err
+	}
+	if b.cell.Program != "" {
+		return b.life.checkMessages(last.Totals)
 	}
 	return b.life.check(last.Totals)
 }

@@ -120,10 +120,15 @@ func (r *runner) run(ctx context.Context) error {
 			}
 		}
 	}
-	if !r.Settings.Syscalls {
-		return nil
+	if r.Settings.Syscalls {
+		if err := r.each(func(report *CellReport) error { return r.countSyscalls(ctx, report) }); err != nil {
+			return err
+		}
 	}
-	return r.each(func(report *CellReport) error { return r.countSyscalls(ctx, report) })
+	if r.Settings.CrossCheck {
+		return r.each(func(report *CellReport) error { return r.crossCheck(ctx, report) })
+	}
+	return nil
 }
 
 // heaviest is the greatest weight of a cell.
@@ -298,6 +303,9 @@ func (r *runner) progress(what string) {
 				rounds++
 			}
 			all += rounds * len(r.targetsOf(cell))
+			if _, ok := cell.tool(); ok && r.Settings.CrossCheck {
+				all += 2 * crossPairs
+			}
 		}
 		var left time.Duration
 		if r.done > 0 {

@@ -246,6 +246,18 @@ func TestTotalsThatDisagree(t *testing.T) {
 	}
 }
 
+func TestMessagesThatDisagree(t *testing.T) {
+	generator := traffic{conns: 2, messages: 5}
+	if err := generator.checkMessages(control.Totals{Accepted: 2, Messages: 5}); err != nil {
+		t.Error(err)
+	}
+	for _, totals := range []control.Totals{{Accepted: 1, Messages: 5}, {Accepted: 2, Messages: 4}} {
+		if generator.checkMessages(totals) == nil {
+			t.Errorf("%+v passes", totals)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	for i, spoil := range []func(*Config){
 		func(c *Config) { c.Cells = nil },

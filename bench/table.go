@@ -216,10 +216,47 @@ func (r *Report) writeNotes(out *strings.Builder) {
 			said[note] = true
 		}
 	}
+	for _, note := range r.crossNotes() {
+		fmt.Fprintln(out, note)
+	}
 	r.writeGoals(out)
+	if r.runsPrograms() {
+		base := r.Targets[len(r.Targets)-1].Name
+		for i, t := range r.Targets[:len(r.Targets)-1] {
+			if value, cells := r.medianOfCells(MetricCPU, t.Name, base); cells > 0 {
+				fmt.Fprintf(out, "CPU ratio of %s over %s, the median of %d cells: %.3f%s\n", t.Name, base, cells, value, when(i == 0, r.medianGoal(value)))
+			}
+		}
+	}
 	if r.Interrupted {
 		fmt.Fprintln(out, "Interrupted: the rounds are not complete.")
 	}
+}
+
+// medianGoal judges the median of all cells.
+func (r *Report) medianGoal(value float64) string {
+	verdict := "reached"
+	if value > medianCPU {
+		verdict = "MISSED"
+	}
+	return fmt.Sprintf(" (goal: ≤ %.2f, %s)", medianCPU, verdict)
+}
+
+// crossNotes says what other generators found, or why they did not.
+func (r *Report) crossNotes() []string {
+	var notes []string
+	r.crossRatios(func(c *CellReport, own Ratio) {
+		notes = append(notes, fmt.Sprintf("%s: the throughput's ratio is %s by %s, %s by the lab's generator.",
+			c.Cell.Name, c.CrossCheck.Ratio.text(), c.CrossCheck.Tool, own.text()))
+	})
+	for i := range r.Cells {
+		if check := r.Cells[i].CrossCheck; check != nil && check.Error != "" {
+			if note := "no cross-check: " + check.Error; !slices.Contains(notes, note) {
+				notes = append(notes, note)
+			}
+		}
+	}
+	return notes
 }
 
 func (r *Report) writeGoals(out *strings.Builder) {

@@ -34,6 +34,7 @@ const (
 	peersProgram   = "ringfd-peers" // gnet and netpoll
 	epollProgram   = "ringfd-c-epoll"
 	ioUringProgram = "ringfd-c-io_uring"
+	appsProgram    = "ringfd-apps" // the real programs
 )
 
 // Target is a server to measure.
@@ -52,12 +53,7 @@ type Target struct {
 // Targets returns all targets: ours first, and last the baseline, which is Go's
 // net. The programs of the others are expected in the folder dir.
 func Targets(dir string) []Target {
-	program := func(name string) []string {
-		if runtime.GOOS == "windows" {
-			name += ".exe"
-		}
-		return []string{filepath.Join(dir, name)}
-	}
+	program := func(name string) []string { return programIn(dir, name) }
 	return []Target{
 		{Name: IOUring, Server: IOUring, About: "ringfd on io_uring, a goroutine for each connection"},
 		{Name: IOUringBlocking, Server: IOUringBlocking, About: "ringfd's Serve on io_uring, blocking handlers: a coroutine for each connection, and no buffer while it waits (FD.WaitRead)"},
@@ -71,6 +67,26 @@ func Targets(dir string) []Target {
 		{Name: CIOUring, Server: CIOUring, About: "a floor: io_uring in C", Command: program(ioUringProgram)},
 		{Name: GoNet, Server: GoNet, About: "Go's net without ringfd: the baseline"},
 	}
+}
+
+// AppTargets returns what real programs run on, in the order of Targets. Their
+// program is expected in the folder dir.
+func AppTargets(dir string) []Target {
+	apps := programIn(dir, appsProgram)
+	return []Target{
+		{Name: IOUring, Server: IOUring, About: "the program on ringfd's io_uring, by the net view", Command: apps},
+		{Name: IOUringBlocking, Server: IOUringBlocking, About: "the program as a blocking handler of ringfd's Serve on io_uring", Command: apps},
+		{Name: Net, Server: Net, About: "the program on ringfd's net", Command: apps},
+		{Name: GoNet, Server: GoNet, About: "the program on Go's net: the baseline", Command: apps},
+	}
+}
+
+// programIn is the command of a program in a folder.
+func programIn(dir, name string) []string {
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	return []string{filepath.Join(dir, name)}
 }
 
 // SelectTargets returns the targets of these names, in the order of targets;

@@ -6,6 +6,7 @@ package control
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -20,8 +21,8 @@ const (
 	RoleSoak   = "soak" // the peers of a soak: generators, and peers that misbehave
 )
 
-// The requests. A server understands start, mark and stop; a generator, and the
-// peers of a soak, start, run and stop. Stop ends the process after its reply.
+// The requests. A server understands start, mark and stop, and run if it is a Runner;
+// a generator, and the peers of a soak, start, run and stop. Stop ends the process after its reply.
 const (
 	DoStart = "start"
 	DoMark  = "mark"
@@ -60,6 +61,12 @@ type ServerSpec struct {
 	Network string  `json:"network"`
 	Address string  `json:"address"`
 	Service Service `json:"workload"`
+	// Program is what a server runs whose Service is Program, and Conns how many
+	// connections it makes if both of their ends are its own.
+	Program string `json:"program,omitempty"`
+	Conns   int    `json:"conns,omitempty"`
+	// Work is how long a handler computes for each message, about.
+	Work time.Duration `json:"work_ns,omitempty"`
 	// Request and Reply are the sizes of messages, for the services that tell
 	// messages apart.
 	Request int `json:"request_bytes"`
@@ -80,12 +87,16 @@ type ServerSpec struct {
 func (s ServerSpec) Check() error {
 	switch s.Service {
 	case Echo:
+	case Program:
+		if s.Program == "" {
+			return errors.New("no program is named")
+		}
 	case Exchange, Fanout, Soak:
 		if s.Request < StampSize || s.Reply < StampSize {
 			return fmt.Errorf("messages of %d and %d bytes: at least %d are needed to tell them apart", s.Request, s.Reply, StampSize)
 		}
 	default:
-		return fmt.Errorf("unknown service %q: choose %s, %s, %s or %s", s.Service, Echo, Exchange, Fanout, Soak)
+		return fmt.Errorf("unknown service %q: choose %s, %s, %s, %s or %s", s.Service, Echo, Exchange, Fanout, Soak, Program)
 	}
 	switch {
 	case s.Network != "tcp" && s.Network != "unix":
@@ -112,6 +123,8 @@ const (
 	// Soak is Echo, and Fanout several times, in one process, each in every style
 	// that the server knows. Ready.Groups has the addresses.
 	Soak Service = "soak"
+	// Program is a real program, which counts its messages.
+	Program Service = "program"
 )
 
 // StampSize is the least size of a message: room for what tells it apart.
@@ -144,6 +157,8 @@ type Totals struct {
 	Live     uint64 `json:"live"`
 	Read     uint64 `json:"read_bytes"`
 	Written  uint64 `json:"written_bytes"`
+	// Messages are those that a Program answered, which counts no bytes.
+	Messages uint64 `json:"messages,omitempty"`
 	// Ends counts the connections that ended, by reason; PeerClosed is the
 	// reason that all of them should have.
 	Ends map[string]uint64 `json:"ends,omitempty"`

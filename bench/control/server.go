@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
 
 // Server is a server as the lab drives it, in Go. A server in another language
@@ -24,6 +25,12 @@ type Server interface {
 	// Stop waits until every connection was ended by its peer, at most for
 	// DrainLimit, and then ends the server.
 	Stop() error
+}
+
+// Runner is a server with both ends in its process: it is the generator too.
+type Runner interface {
+	// Run returns what package load calls a Result.
+	Run(d time.Duration) (any, error)
 }
 
 // ErrUnavailable is a server that cannot run on this machine.
@@ -57,6 +64,17 @@ func ServeChild(in io.Reader, out io.Writer, s Server) error {
 				m.Engine = encoded
 			}
 			return Reply{Mark: &m}, nil
+		case r.Do == DoRun && started:
+			runner, ok := s.(Runner)
+			if !ok {
+				return Reply{}, errors.New("this server has no clients of its own")
+			}
+			result, err := runner.Run(r.Duration)
+			if err != nil {
+				return Reply{}, err
+			}
+			encoded, err := json.Marshal(result)
+			return Reply{Load: encoded}, err
 		case r.Do == DoStop && !started:
 			return Reply{}, nil
 		case r.Do == DoStop:

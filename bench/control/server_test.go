@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 // counter is a server that only counts how often it is read.
@@ -97,6 +98,33 @@ func TestServeChild(t *testing.T) {
 	}
 }
 
+// both is a server that has the other end too.
+type both struct{ counter }
+
+func (b *both) Run(d time.Duration) (any, error) {
+	return map[string]time.Duration{"ran": d}, b.failure
+}
+
+func TestServeChildRuns(t *testing.T) {
+	s := new(both)
+	call, _ := converse(t, s)
+	if answer := call(Request{Do: DoStart, Server: &goodSpec}); answer.Error != "" {
+		t.Fatal(answer.Error)
+	}
+	if answer := call(Request{Do: DoRun, Duration: 7}); answer.Error != "" || string(answer.Load) != `{"ran":7}` {
+		t.Errorf("it ran: %+v", answer)
+	}
+	s.failure = errors.New("no reply")
+	if answer := call(Request{Do: DoRun}); answer.Error != "no reply" {
+		t.Errorf("a run that fails: %+v", answer)
+	}
+	call, _ = converse(t, new(counter))
+	call(Request{Do: DoStart, Server: &goodSpec})
+	if answer := call(Request{Do: DoRun}); !strings.Contains(answer.Error, "no clients") {
+		t.Errorf("a server that cannot: %+v", answer)
+	}
+}
+
 func TestServeChildFailures(t *testing.T) {
 	s := &counter{failure: fmt.Errorf("%w: no such kernel", ErrUnavailable)}
 	call, _ := converse(t, s)
@@ -126,6 +154,7 @@ func TestServerSpecCheck(t *testing.T) {
 		`unknown network "udp"`:     func(s *ServerSpec) { s.Network = "udp" },
 		"messages of 7 and 8 bytes": func(s *ServerSpec) { s.Service, s.Request, s.Reply = Exchange, 7, 8 },
 		"messages of 8 and 0 bytes": func(s *ServerSpec) { s.Service, s.Request = Fanout, 8 },
+		"no program is named":       func(s *ServerSpec) { s.Service = Program },
 		"a buffer of 0 bytes":       func(s *ServerSpec) { s.Buffer = 0 },
 	} {
 		spec := goodSpec

@@ -54,8 +54,12 @@ func openWith(spec Spec, stall time.Duration) (*generator, error) {
 	if err := spec.Check(); err != nil {
 		return nil, err
 	}
-	s := newScript(spec)
-	s.stall = stall
+	text, learned, err := newText(spec)
+	if err != nil {
+		return nil, err
+	}
+	s := newScript(spec, text)
+	s.stall, s.result = stall, learned
 	driver, kind, err := openDriver(spec.Driver, s)
 	if err != nil {
 		return nil, err

@@ -22,7 +22,9 @@ type Spec struct {
 	Address  string   `json:"address"`
 	More     []string `json:"more_addresses,omitempty"`
 	Workload Workload `json:"workload"`
-	Conns    int      `json:"conns"`
+	// Program is that of a server that is a real program, for its own client.
+	Program string `json:"program,omitempty"`
+	Conns   int    `json:"conns"`
 	// Depth is how many messages a connection has in flight, at most: a group of
 	// connections in Trace, and 1 in Churn.
 	Depth int `json:"depth"`
@@ -77,7 +79,21 @@ const (
 	// and latencies are of the others, and of that half; Result.Quiet is of the
 	// first.
 	Flood Workload = "flood"
+	// HTTP asks for paths by HTTP/1.1, and expects bodies of Reply bytes that begin
+	// with the path, which is a stamp. Request is nothing here: Sent and Received are
+	// of whole messages, heads included.
+	HTTP Workload = "http"
+	// RESP has ECHO commands of Request bytes, as clients of Redis send them.
+	RESP Workload = "resp"
+	// Calls is for the client that a Program has of its own, in closed loop. The
+	// lab's generator does not know it.
+	Calls Workload = "calls"
+	// Inside is for a Program that has both ends in the server's process.
+	Inside Workload = "inside"
 )
+
+// replies reports whether the size of a reply is not that of its request.
+func (w Workload) replies() bool { return w == Exchange || w == HTTP || w == RESP }
 
 // Service returns what a server must do for the workload.
 func (w Workload) Service() control.Service {
@@ -86,6 +102,8 @@ func (w Workload) Service() control.Service {
 		return control.Exchange
 	case Fanout:
 		return control.Fanout
+	case HTTP, RESP, Calls, Inside:
+		return control.Program
 	}
 	return control.Echo
 }
@@ -151,14 +169,21 @@ const MessageLimit = 64 << 20
 
 // Check returns the first mistake in a Spec.
 func (s Spec) Check() error {
-	reply := s.Request
-	if s.Workload == Exchange || s.Workload == Flood {
+	request, reply := s.Request, s.Request
+	switch s.Workload {
+	case Exchange, Flood:
 		reply = s.Reply
+	case HTTP:
+		request, reply = s.Reply, s.Reply
+	}
+	least := control.StampSize
+	if s.Workload == HTTP || s.Workload == RESP {
+		least = hexStamp
 	}
 	switch {
 	case s.Network != "tcp" && s.Network != "unix":
 		return fmt.Errorf("the network %q: it must be tcp or unix", s.Network)
-	case !slices.Contains([]Workload{Echo, Exchange, Churn, Fanout, Idle, Trace, Flood}, s.Workload):
+	case !slices.Contains([]Workload{Echo, Exchange, Churn, Fanout, Idle, Trace, Flood, HTTP, RESP}, s.Workload):
 		return fmt.Errorf("there is no workload %q", s.Workload)
 	case s.Conns < 1:
 		return fmt.Errorf("%d connections: at least 1 is needed", s.Conns)
@@ -166,10 +191,10 @@ func (s Spec) Check() error {
 		return fmt.Errorf("a depth of %d: at least 1 message must be in flight", s.Depth)
 	case s.Depth > 1 && s.Workload == Churn:
 		return fmt.Errorf("a depth of %d in %s: a connection has one message there, use more connections", s.Depth, Churn)
-	case s.Workload != Trace && min(s.Request, reply) < control.StampSize:
-		return fmt.Errorf("messages of %d and %d bytes: at least %d are needed to tell them apart", s.Request, reply, control.StampSize)
-	case s.Workload != Trace && max(s.Request, reply) > MessageLimit:
-		return fmt.Errorf("messages of %d and %d bytes: at most %d are possible", s.Request, reply, MessageLimit)
+	case s.Workload != Trace && min(request, reply) < least:
+		return fmt.Errorf("messages of %d and %d bytes: at least %d are needed to tell them apart", request, reply, least)
+	case s.Workload != Trace && max(request, reply) > MessageLimit:
+		return fmt.Errorf("messages of %d and %d bytes: at most %d are possible", request, reply, MessageLimit)
 	case !(s.Rate >= 0 && s.Rate <= 1e9):
 		return fmt.Errorf("a rate of %v messages per second: it must be between 0, for closed loop, and 1e9", s.Rate)
 	case s.Rate > 0 && s.Workload == Idle:

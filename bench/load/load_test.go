@@ -106,7 +106,7 @@ func checkSums(t *testing.T, spec Spec, r *Result) {
 		checkFlood(t, spec, r)
 		return
 	}
-	if r.Messages < uint64(len(newScript(spec).authors)*spec.Depth) {
+	if r.Messages < uint64(len(newScript(spec, nil).authors)*spec.Depth) {
 		t.Errorf("only %d messages", r.Messages)
 	}
 	sent, received := r.Messages*uint64(spec.Request), r.Messages*uint64(spec.Request)

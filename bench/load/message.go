@@ -40,6 +40,9 @@ func newPattern(size int) []byte {
 // check reports whether part is what comes next of the reply to m on c.
 func (s *script) check(c *conn, m *message, part []byte) bool {
 	at := c.got
+	if s.text != nil {
+		return s.text.check(part, at, int(c.source), c.received+1)
+	}
 	if at < control.StampSize {
 		n := copy(c.head[at:], part)
 		if at+n == control.StampSize && !s.checkStamp(c, binary.NativeEndian.Uint64(c.head[:])) {
@@ -57,8 +60,12 @@ func (s *script) check(c *conn, m *message, part []byte) bool {
 // same compares the bytes [from, to) of a message, as far as they are in part,
 // which is at offset at of it.
 func (s *script) same(part []byte, at, from, to int) bool {
+	return sameAs(s.pattern, part, at, from, to)
+}
+
+func sameAs(pattern, part []byte, at, from, to int) bool {
 	from, to = max(from, at), min(to, at+len(part))
-	return from >= to || bytes.Equal(part[from-at:to-at], s.pattern[from:to])
+	return from >= to || bytes.Equal(part[from-at:to-at], pattern[from:to])
 }
 
 func (s *script) checkStamp(c *conn, got uint64) bool {

@@ -47,7 +47,7 @@ func TestRingWithSmallQueue(t *testing.T) {
 	}
 	spec := Spec{Workload: Echo, Conns: 40, Depth: 2, Request: 64}
 	serveWorkload(t, "tcp4", &spec)
-	s := newScript(spec)
+	s := newScript(spec, nil)
 	d, err := openThread(s, func(s *script) (mover, error) {
 		m, err := newRingMover(s)
 		if err == nil {

@@ -101,7 +101,7 @@ func (m *ringMover) share() error {
 	spec := m.script.spec
 	due := spec.Request
 	switch spec.Workload {
-	case Exchange:
+	case Exchange, HTTP, RESP:
 		due = spec.Reply
 	case Flood:
 		due = max(spec.Request, spec.Reply)

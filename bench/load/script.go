@@ -24,6 +24,7 @@ type script struct {
 	authors []author
 	traces  []trace // of the authors, in Trace
 	pattern []byte  // what all messages hold, their stamps apart
+	text    *text   // of HTTP and RESP; nil elsewhere
 	mask    uint64  // of a connection's ring of messages
 
 	// ready are the connections with something to do: see output. A driver
@@ -86,8 +87,12 @@ type author struct {
 	due, begun int // of the schedule
 }
 
-func newScript(spec Spec) *script {
-	s := &script{spec: spec, stall: StallLimit, phase: running, latencies: newHistogram()}
+// newScript makes a script of a Spec; text is that of newText.
+func newScript(spec Spec, text *text) *script {
+	if text != nil { // from here on sizes are those on the wire
+		spec.Request, spec.Reply = len(text.request), len(text.reply)
+	}
+	s := &script{spec: spec, text: text, stall: StallLimit, phase: running, latencies: newHistogram()}
 	largest, ring := spec.Request, ringSize(spec.Depth)
 	s.mask = uint64(ring - 1)
 	switch spec.Workload {
@@ -104,7 +109,9 @@ func newScript(spec Spec) *script {
 	default:
 		s.authors = make([]author, spec.Conns)
 	}
-	s.pattern = newPattern(largest)
+	if s.pattern = newPattern(largest); text != nil {
+		s.pattern = text.request
+	}
 	s.conns = make([]conn, spec.Conns)
 	for i := range s.conns {
 		c := &s.conns[i]
@@ -256,7 +263,7 @@ func (s *script) send(i, receivers, size int, start, now int64) {
 	c := &s.conns[i]
 	c.sent++
 	reply := size
-	if s.spec.Workload == Exchange {
+	if s.spec.Workload.replies() {
 		reply = s.spec.Reply
 	}
 	c.messages[c.sent&s.mask] = message{start: start, size: size, reply: reply, left: receivers}
@@ -280,7 +287,11 @@ func (s *script) output(i int) []byte {
 		c.from, c.to = 0, 0
 		for c.staged != c.sent && c.to < len(c.out) {
 			c.staged++
-			putStamp(c.out[c.to:], i, c.staged)
+			if s.text != nil {
+				s.text.putStamp(c.out[c.to:], i, c.staged)
+			} else {
+				putStamp(c.out[c.to:], i, c.staged)
+			}
 			size := c.messages[c.staged&s.mask].size
 			c.to += size
 			if size != c.slot {

@@ -28,13 +28,15 @@ type benchRunCommand struct {
 	Cells    []string          `name:"cell" help:"Run these cells only: names or regular expressions." placeholder:"NAME"`
 	Full     bool              `help:"Choose from the full matrix, which takes hours, instead of the headline." xor:"cells"`
 	Serve    bool              `help:"Choose from the cells that judge Backend.Serve, instead of the headline." xor:"cells"`
+	Apps     bool              `help:"Choose from the cells of real programs, instead of the headline." xor:"cells"`
 	Targets  []string          `name:"target" help:"Run these targets only, see --list." placeholder:"NAME"`
-	Also     map[string]string `help:"Run the io_uring of another build of this command too, such as one with -tags giouring." placeholder:"NAME=PATH"`
+	Also     map[string]string `help:"Run the io_uring of another build of this command too, such as one with -tags giouring; with --apps, of ringfd-apps." placeholder:"NAME=PATH"`
 	Peers    string            `help:"The folder with the programs of the other targets. By default that of this command." placeholder:"FOLDER"`
 	Rounds   int               `help:"Rounds of each target in each cell; those that vary much get twice as many." default:"9"`
 	Window   time.Duration     `help:"Length of a round." default:"150ms"`
 	Warmup   time.Duration     `help:"Time before each round that is not measured." default:"75ms"`
 	Syscalls bool              `help:"Count system calls too, with perf or strace, in a round of its own." default:"true" negatable:""`
+	Cross    bool              `name:"cross-check" help:"With --apps, let wrk, h2load and redis-benchmark check the generator, where they are." default:"true" negatable:""`
 	Driver   string            `help:"How the generator drives its sockets: io_uring, epoll or portable. By default the cheapest that works." enum:",io_uring,epoll,portable" default:"" placeholder:"NAME"`
 	JSON     string            `name:"json" help:"Write the machine, the settings and every round to this file; - is standard output, instead of the table." placeholder:"FILE"`
 	HTML     string            `name:"html" help:"Write a page with plots to this file." placeholder:"FILE"`
@@ -104,7 +106,7 @@ func writeFile(path string, write func(io.Writer) error) error {
 func (c *benchRunCommand) config() (bench.Config, error) {
 	config := bench.Config{
 		Settings: bench.Settings{
-			Rounds: c.Rounds, Warmup: c.Warmup, Window: c.Window, Syscalls: c.Syscalls, Driver: load.Driver(c.Driver), Args: os.Args[1:],
+			Rounds: c.Rounds, Warmup: c.Warmup, Window: c.Window, Syscalls: c.Syscalls, CrossCheck: c.Apps && c.Cross, Driver: load.Driver(c.Driver), Args: os.Args[1:],
 		},
 		// Asked for by name, a target must be there; by default the bench runs
 		// what there is and says what is missing.
@@ -116,6 +118,8 @@ func (c *benchRunCommand) config() (bench.Config, error) {
 		cells = bench.Full()
 	case c.Serve:
 		cells = bench.Serve()
+	case c.Apps:
+		cells = bench.Apps()
 	}
 	var err error
 	if config.Cells, err = bench.Select(cells, c.Cells); err != nil {
@@ -129,7 +133,11 @@ func (c *benchRunCommand) config() (bench.Config, error) {
 		}
 		peers = filepath.Dir(self)
 	}
-	if config.Targets, err = bench.SelectTargets(bench.Targets(peers), c.Targets); err != nil {
+	targets := bench.Targets(peers)
+	if c.Apps {
+		targets = bench.AppTargets(peers)
+	}
+	if config.Targets, err = bench.SelectTargets(targets, c.Targets); err != nil {
 		return config, err
 	}
 	config.Targets = append(otherBuilds(c.Also), config.Targets...)

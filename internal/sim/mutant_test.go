@@ -16,7 +16,7 @@ func TestMutants(t *testing.T) {
 	for _, m := range simkernel.Mutants {
 		t.Run(strings.ReplaceAll(string(m), " ", "-"), func(t *testing.T) {
 			t.Parallel()
-			out, err := process("-mutant="+string(m), "-seeds=400")
+			out, err := process("-mutant="+string(m), "-seeds=2000")
 			if err == nil {
 				t.Fatalf("a kernel that does this is not found out: %s\n%s", m, out)
 			}

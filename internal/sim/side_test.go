@@ -73,6 +73,10 @@ func (w *world) newSide(f *fd.FD, client, parked, data bool) *side {
 	w.mu.Unlock()
 	w.workers.Go(func() { s.work(s.reads, &s.reading) })
 	w.workers.Go(func() { s.work(s.writes, &s.writing) })
+	if parked && s.dice.Roll(500) {
+		s.reading.Store(true)
+		s.reads <- s.readAll
+	}
 	if over {
 		s.open()
 	}
@@ -128,6 +132,14 @@ func (s *side) read(size int) bool {
 	s.take(p[:n])
 	s.last, s.lastCopy = p, append([]byte(nil), p...)
 	return err == nil || s.readFailed("read", err)
+}
+
+// readAll reads on and on.
+func (s *side) readAll() {
+	d := simkernel.NewDice(s.w.seed, uint64(s.number), uint64(s.end.Side), 13)
+	for s.read(1 + d.N(1<<d.N(16))) {
+		_ = s.f.SetReadDeadline(time.Time{}) // which someone else may set
+	}
 }
 
 // take checks what was received.

@@ -135,6 +135,9 @@ func (w *world) run() (ended bool) {
 	}
 	w.listen()
 	w.conns = 2 + w.dice.N(7)
+	if w.dice.Roll(100) { // a poller finds several ready at a time
+		w.conns += 20
+	}
 	for range 30 + w.dice.N(600) {
 		w.turn()
 		if len(w.k.Violations()) > 0 {
@@ -264,7 +267,11 @@ func (w *world) turn() {
 	case n < 50 && w.conns > 0 && d.Roll(200):
 		w.connect(d)
 	case n < 50:
-		for range 1 + d.N(4) {
+		steps := 1 + d.N(4)
+		if d.Roll(100) { // much happens before anybody looks
+			steps = 1 + d.N(100)
+		}
+		for range steps {
 			w.k.Step(d)
 		}
 	case n < 55:
@@ -345,7 +352,11 @@ func (w *world) dialed(err error) {
 }
 
 func (w *world) addOutside(e *simkernel.Endpoint, d *simkernel.Dice) {
-	w.outside = append(w.outside, &outside{e: e, quota: d.N(1 << d.N(18)), stingy: d.Roll(200)})
+	quota := d.N(1 << d.N(18))
+	if d.Roll(300) {
+		quota = 1 << 18
+	}
+	w.outside = append(w.outside, &outside{e: e, quota: quota, stingy: d.Roll(200)})
 }
 
 // outsideActs does one thing outside.
@@ -396,7 +407,7 @@ func (w *world) end() bool {
 		}
 	}
 	if orderly {
-		if d.Roll(500) {
+		if d.Roll(800) {
 			if !w.settle("nothing more happens", func() bool { return false }, 14) {
 				return false
 			}

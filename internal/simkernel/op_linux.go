@@ -103,6 +103,7 @@ func (k *Kernel) issue(r *ring, s sqe) (failed bool) {
 	k.pending = append(k.pending, o)
 	now := o.mustNotWait() || o.cannotWait() && !k.probing
 	if o.ofPoller() {
+		k.played("of a poller")
 		r.poller = true
 		r.batch = append(r.batch, o)
 	}
@@ -244,8 +245,15 @@ func (k *Kernel) cancel(r *ring, s sqe) {
 		}
 	}
 	answer := cqe{userData: s.userData}
+	if target != nil {
+		r.missed = 0
+	}
 	switch {
 	case target == nil:
+		if r.missed++; r.missed > 1000 { // and gets no answer, so that the run comes to rest
+			k.violate("a request is cancelled again and again that is not there")
+			return
+		}
 		answer.res = -int32(syscall.ENOENT)
 	case target.notifying, target.s.opcode == opClose:
 		answer.res = -int32(syscall.EALREADY)
@@ -497,7 +505,11 @@ func (o *op) nonempty(errno syscall.Errno) uint32 {
 	case errno != 0, !f.SockNonempty, unix && !f.UnixNonempty:
 		return 0
 	case len(e.in) > 0:
-		if o.k.Mutant == MutantNoMore && !o.k.probing && o.dice.Roll(300) {
+		if o.k.probing {
+			return cqeNonempty
+		}
+		o.k.played("more")
+		if o.k.Mutant == MutantNoMore && o.dice.Roll(800) {
 			return 0
 		}
 		return cqeNonempty

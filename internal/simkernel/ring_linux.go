@@ -21,8 +21,6 @@ type ring struct {
 	work     []func() // completions that wait for the owner to enter (DEFER_TASKRUN)
 	groups   map[uint16]*buffers
 	wake     chan struct{} // of who waits in enter
-	watch    chan struct{} // of the reaper
-	unwatch  chan struct{}
 	dice     *Dice
 	dead     syscall.Errno
 	closed   bool
@@ -31,6 +29,7 @@ type ring struct {
 	poked    bool // whoever waits gets EINTR
 	entering int  // threads in enter
 	disabled bool
+	missed   int      // cancels in a row that found nothing
 	poller   bool     // it was asked for what only pollers ask
 	batch    []*op    // of a poller, in the present enter
 	posts    []func() // their completions
@@ -128,7 +127,7 @@ func (k *Kernel) Setup(entries uint32, p *Params) (int, syscall.Errno) {
 	}
 	r.shared = make([]uint64, (r.arrayOffset()+4*r.sq)/8+1)
 	r.entries = make([]sqe, r.sq)
-	r.wake, r.watch, r.unwatch = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{})
+	r.wake = make(chan struct{}, 1)
 	*r.word(wordSQMask), *r.word(wordSQEntries) = r.sq-1, r.sq
 	*r.word(wordCQMask), *r.word(wordCQEntries) = r.cq-1, r.cq
 	r.f, r.files = k.newFile(kindRing), 1
@@ -178,7 +177,6 @@ func (r *ring) post(c cqe) {
 		r.put(c)
 	}
 	signal(r.wake)
-	signal(r.watch)
 	signal(r.f.wake)
 }
 
@@ -417,28 +415,6 @@ func (r *ring) die(f *file, errno syscall.Errno) {
 		r.k.dropRing(f)
 	}
 	signal(r.wake)
-}
-
-// Watch calls f whenever completions have come, until Unwatch.
-func (k *Kernel) Watch(fd int, f func()) {
-	k.mu.Lock()
-	r := k.files[fd].ring
-	k.mu.Unlock()
-	for {
-		select {
-		case <-r.unwatch:
-			return
-		case <-r.watch:
-			f()
-		}
-	}
-}
-
-// Unwatch ends Watch.
-func (k *Kernel) Unwatch(fd int) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	close(k.files[fd].ring.unwatch)
 }
 
 // Register is io_uring_register(2).
