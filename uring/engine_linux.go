@@ -23,6 +23,7 @@ type Engine struct {
 	pollersMu sync.Mutex    // held to add one
 	next      atomic.Uint32 // the poller of the next socket
 	wakers    wakers
+	requests  sync.Pool // of *request, of goroutines
 	telling   sync.WaitGroup // goroutines that call Events.RingLost
 
 	spinning         atomic.Bool // a reader spins: BusyPoll
@@ -94,7 +95,9 @@ func (e *Engine) addPoller() []*poller {
 	if len(all) >= e.wantedPollers() || e.isClosed() {
 		return all
 	}
-	p, err := e.newPoller()
+	var p *poller
+	err := net.ErrClosed
+	e.wakers.outside(func() { p, err = e.newPoller() })
 	if err != nil {
 		return all // those that there are do as well
 	}

@@ -140,6 +140,9 @@ func (s *Socket) spin(p []byte) (n int, errno syscall.Errno) {
 	}
 	defer e.spinning.Store(false)
 	start := clock()
+	if inBubble(start) { // where time stands still for as long as anybody spins
+		return 0, syscall.EAGAIN
+	}
 	for last := start; ; {
 		if s.read.state.Load()&dirAborted != 0 {
 			return 0, syscall.EAGAIN
@@ -292,10 +295,10 @@ func (s *Socket) writeContext(ctx context.Context, p []byte) (int, error) {
 }
 
 // SetReadDeadline aborts receives from t on.
-func (s *Socket) SetReadDeadline(t time.Time) error { return s.read.setDeadline(t) }
+func (s *Socket) SetReadDeadline(t time.Time) error { return s.read.setDeadline(s.engine, t) }
 
 // SetWriteDeadline aborts sends from t on.
-func (s *Socket) SetWriteDeadline(t time.Time) error { return s.write.setDeadline(t) }
+func (s *Socket) SetWriteDeadline(t time.Time) error { return s.write.setDeadline(s.engine, t) }
 
 // abortAll marks s closed and ends its calls. It does not wait. There is no shutdown(2):
 // no call waits in the kernel, and close(2) tells the peer.

@@ -11,9 +11,11 @@ import "sync"
 // tied to the bubble.
 type waker chan struct{}
 
-// wakers lends wakers. The ones that sockets give back are used again.
+// wakers lends wakers. The ones that sockets give back are used again. Its goroutine
+// also makes all else that outlives the call that needs it first.
 type wakers struct {
 	fresh chan []waker
+	tasks chan task
 	quit  chan struct{}
 	ended sync.WaitGroup
 
@@ -21,22 +23,35 @@ type wakers struct {
 	free []waker
 }
 
+// task is work for the goroutine, and who waits for it.
+type task struct {
+	work func()
+	done waker
+}
+
 // wakersAtOnce is how many wakers are made at a time.
 const wakersAtOnce = 16
 
 func (w *wakers) start() {
-	w.fresh, w.quit = make(chan []waker), make(chan struct{})
+	w.fresh, w.tasks, w.quit = make(chan []waker), make(chan task), make(chan struct{})
 	w.ended.Go(w.make)
 }
 
 func (w *wakers) make() {
+	var some []waker
 	for {
-		some := make([]waker, wakersAtOnce)
-		for i := range some {
-			some[i] = make(waker, 1)
+		if some == nil {
+			some = make([]waker, wakersAtOnce)
+			for i := range some {
+				some[i] = make(waker, 1)
+			}
 		}
 		select {
 		case w.fresh <- some:
+			some = nil
+		case t := <-w.tasks:
+			t.work()
+			t.done <- struct{}{}
 		case <-w.quit:
 			return
 		}
@@ -64,6 +79,21 @@ func (w *wakers) get() waker {
 	c := w.free[last]
 	w.free = w.free[:last]
 	return c
+}
+
+// outside runs work, in which goroutines are started, or channels and timers made, that
+// are there for longer than the caller: what a bubble has made belongs to the bubble,
+// whose end waits for its goroutines. False: the engine is closed, and work has not run.
+func (w *wakers) outside(work func()) bool {
+	done := w.get()
+	defer w.put(done)
+	select {
+	case w.tasks <- task{work, done}:
+		<-done
+		return true
+	case <-w.quit:
+		return false
+	}
 }
 
 // put takes back a waker that holds no token.
