@@ -20,7 +20,7 @@ func main() {
 	short := flag.Bool("short", false, "only the projects that take seconds")
 	only := flag.String("project", "", "only the projects that this `regexp` matches")
 	root := flag.String("root", "..", "the root of this repository")
-	retries := flag.Int("retries", 2, "how often a test that passes on plain and fails on ours is tried again, alone")
+	retries := flag.Int("retries", 1, "how often a test that passes on plain and fails on ours is tried again, alone")
 	flag.Parse()
 	ok, err := foreign(*root, *only, *short, *retries)
 	if err != nil {

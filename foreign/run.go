@@ -112,12 +112,16 @@ func (b *binary) run(kind string, got results, tests []string, timeout time.Dura
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
 	c.WaitDelay = 5 * time.Second
-	var out bytes.Buffer
-	c.Stdout, c.Stderr = &out, &out
+	out, in := io.Pipe()
+	c.Stdout, c.Stderr = in, in
 	fmt.Fprintf(b.log, "\n# %s %s, %d tests\n", b.path, kind, len(tests))
-	_ = c.Run() // what failed is in its output
+	go func() {
+		_ = c.Run() // what failed is in its output
+		_ = in.Close()
+	}()
+	defer out.Close()
 
-	events := bufio.NewScanner(&out)
+	events := bufio.NewScanner(out)
 	events.Buffer(nil, 64<<20)
 	for events.Scan() {
 		var e struct{ Action, Test, Output string }
@@ -172,6 +176,7 @@ func build(goroot, dir, path string, p part) (*binary, error) {
 		}
 		b.tests = slices.DeleteFunc(b.tests, func(test string) bool { return !slices.Contains(named, test) })
 	}
+	b.tests = slices.DeleteFunc(b.tests, func(test string) bool { return slices.Contains(p.without, test) })
 	if len(b.tests) == 0 {
 		return nil, fmt.Errorf("%s has no tests", path)
 	}
