@@ -22,7 +22,7 @@ SYSTEMS = linux/amd64 linux/arm64 windows/amd64 darwin/arm64 freebsd/amd64 openb
 MODULES = . bench cmd/ringfd
 PEERS = bench/peers bench/apps foreign
 
-.PHONY: test bench bench-full bench-serve bench-apps bench-giouring soak readme build peers lab fmt vet cross unit race giouring sim benchonce wine vagrant-check lint kernels emulated chaos chaos-bytes chaos-connections model fuzz cover foreign foreign-short clean
+.PHONY: test bench bench-full bench-serve bench-apps bench-fair bench-giouring soak readme build peers lab fmt vet cross unit race giouring sim benchonce wine vagrant-check lint kernels emulated chaos chaos-bytes chaos-connections model fuzz cover foreign foreign-short clean
 .NOTPARALLEL:
 
 test: lab fmt vet cross unit race giouring sim benchonce
@@ -53,6 +53,10 @@ bench-apps: build peers
 	@scripts/need redis-benchmark redis-tools || true
 	bin/ringfd bench --apps --rounds=5 --json=dist/bench/apps.json --html=dist/bench/apps.html $(BENCHFLAGS)
 	@echo "the page: dist/bench/apps.html"
+
+# How evenly a thousand connections are served.
+bench-fair: build
+	bin/ringfd bench --fair --rounds=5 --no-syscalls --json=dist/bench/fair.json --html=dist/bench/fair.html $(BENCHFLAGS)
 
 # The library's own ring, the one on giouring, and net.
 bench-giouring: build

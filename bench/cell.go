@@ -40,6 +40,8 @@ type Cell struct {
 	// Computing is how many goroutines of the server do nothing but compute. What CPU
 	// it uses says nothing then.
 	Computing int `json:"computing,omitempty"`
+	// Window is the length of its rounds; 0 is that of the settings.
+	Window time.Duration `json:"window_ns,omitempty"`
 	// Targets are those that run it; nil is all.
 	Targets []string `json:"targets,omitempty"`
 	// Weight multiplies the rounds, for a cell whose figures vary much: where
@@ -72,7 +74,8 @@ type Goal struct {
 	// AtLeast is the bound where more is better, AtMost everywhere else.
 	AtMost  float64 `json:"at_most"`
 	AtLeast float64 `json:"at_least,omitempty"`
-	// OrChance is reached by a ratio that may be chance, too.
+	// OrChance is reached by a ratio that may be chance, too, where enough rounds ran
+	// to tell.
 	OrChance bool `json:"or_chance,omitempty"`
 }
 

@@ -49,7 +49,7 @@ func Apps() []Cell {
 		both(inServe(deep(program("resp", load.RESP, 64, 64, 64), depth)))
 	}
 	both(program("https", load.Calls, 64, 64, 64))
-	both(program("proxy", load.Echo, 1<<10, 1<<10, 64))
+	both(inServe(program("proxy", load.Echo, 1<<10, 1<<10, 64)))
 	both(program("grpc", load.Calls, 64, 64, 64))
 	both(program("grpc-stream", load.Calls, 64, 64, 64))
 	both(program("websocket", load.Calls, 64, 64, 64))

@@ -47,9 +47,8 @@ func warnings(a, b *Report) []string {
 			list = append(list, "interrupted "+when+": the rounds are not complete")
 		}
 	}
-	const enough = 5 // of 4 rounds each, the extremest have p = 0.03
-	if min(a.Settings.Rounds, b.Settings.Rounds) < enough {
-		list = append(list, fmt.Sprintf("rounds: with fewer than %d no difference can be told from chance; only exact counts are judged", enough))
+	if min(a.Settings.Rounds, b.Settings.Rounds) < enoughRounds {
+		list = append(list, fmt.Sprintf("rounds: with fewer than %d no difference can be told from chance; only exact counts are judged", enoughRounds))
 	}
 	return list
 }

@@ -16,6 +16,8 @@ type CrossCheck struct {
 	Tool string `json:"tool"`
 	// Ratio is that of throughputs: ours over the baseline's, as a median of pairs.
 	Ratio Spread `json:"ratio"`
+	// Rate is the baseline's, in messages per second.
+	Rate Spread `json:"rate"`
 	// Error says why there is none.
 	Error string `json:"error,omitempty"`
 }
@@ -39,7 +41,8 @@ var (
 			return []string{"-t1", "-d1s", fmt.Sprintf("-c%d", c.Conns), "http://" + address + crossPath}
 		},
 		rate:   regexp.MustCompile(`Requests/sec: +([\d.]+)`),
-		failed: regexp.MustCompile(`Non-2xx or 3xx responses: .*|Socket errors: .*`),
+		// Not its timeouts: those are latencies, of which it is not asked.
+		failed: regexp.MustCompile(`Non-2xx or 3xx responses: .*|(?:connect|read|write) [1-9]\d*`),
 	}
 	h2load = crossTool{
 		name: "h2load", debian: "nghttp2-client",
@@ -88,7 +91,7 @@ func (r *runner) crossCheck(ctx context.Context, report *CellReport) error {
 		check.Error = fmt.Sprintf("%s is not here: it is in Debian's %s", tool.name, tool.debian)
 		return nil
 	}
-	var ratios []float64
+	var ratios, ofBase []float64
 	for range crossPairs {
 		var rates []float64
 		for _, t := range []Target{targets[0], targets[len(targets)-1]} {
@@ -103,9 +106,9 @@ func (r *runner) crossCheck(ctx context.Context, report *CellReport) error {
 			}
 			rates = append(rates, rate)
 		}
-		ratios = append(ratios, rates[0]/rates[1])
+		ratios, ofBase = append(ratios, rates[0]/rates[1]), append(ofBase, rates[1])
 	}
-	check.Ratio = spreadOf(ratios)
+	check.Ratio, check.Rate = spreadOf(ratios), spreadOf(ofBase)
 	return nil
 }
 
@@ -156,14 +159,15 @@ func tail(said string) string {
 	return said[max(0, len(said)-enough):]
 }
 
-// crossRatios gives each cell that was checked to do, with what the lab's generator
-// finds.
-func (r *Report) crossRatios(do func(c *CellReport, own Ratio)) {
+// crossRatios gives each cell that was checked to do, with the ratio of throughputs and
+// the baseline's rate that the lab's generator finds.
+func (r *Report) crossRatios(do func(c *CellReport, own Ratio, rate Spread)) {
 	for i := range r.Cells {
 		c := &r.Cells[i]
 		if n := len(c.Summaries); n > 0 && c.CrossCheck != nil && c.CrossCheck.Error == "" {
-			if k := c.Comparison(c.Summaries[0].Target, c.Summaries[n-1].Target); k != nil {
-				do(c, k.Ratios[MetricThroughput])
+			base := c.Summaries[n-1]
+			if k := c.Comparison(c.Summaries[0].Target, base.Target); k != nil {
+				do(c, k.Ratios[MetricThroughput], base.Metrics[MetricThroughput])
 			}
 		}
 	}

@@ -15,7 +15,8 @@ func TestCrossTools(t *testing.T) {
 	}{
 		{wrk, "  1 threads and 64 connections\nRequests/sec:  43671.91\nTransfer/sec:      7.50MB\n", "", "43671.91"},
 		{wrk, "  Non-2xx or 3xx responses: 17\nRequests/sec:  43671.91\n", "Non-2xx or 3xx responses: 17", "43671.91"},
-		{wrk, "  Socket errors: connect 0, read 3, write 0, timeout 0\nRequests/sec:  3.50\n", "Socket errors: connect 0, read 3, write 0, timeout 0", "3.50"},
+		{wrk, "  Socket errors: connect 0, read 3, write 0, timeout 0\nRequests/sec:  3.50\n", "read 3", "3.50"},
+		{wrk, "  100 requests in 1.00s, 7.50MB read\n  Socket errors: connect 0, read 0, write 0, timeout 64\nRequests/sec:  3.50\n", "", "3.50"},
 		{h2load, "finished in 1.00s, 13248.00 req/s, 1.09MB/s\nrequests: 10 total, 10 started, 10 done, 10 succeeded, 0 failed, 0 errored, 0 timeout\n", "", "13248.00"},
 		{h2load, "finished in 998.10ms, 8.00 req/s, 1.09MB/s\nrequests: 10 total, 10 started, 10 done, 8 succeeded, 2 failed, 0 errored, 0 timeout\n", "2 failed", "8.00"},
 		{redisBenchmark, "WARNING: Could not fetch server CONFIG\nECHO abc: rps=0.0\rECHO abc: 68728.52 requests per second, p50=0.135 msec\n", "", "68728.52"},
@@ -43,7 +44,7 @@ func TestProgramsInReadme(t *testing.T) {
 			theirs := roundOf("net", pair, 1000, 105*time.Microsecond, 100*time.Millisecond)
 			cell.Rounds = append(cell.Rounds, ours, theirs)
 		}
-		if cell.CrossCheck = (&CrossCheck{Tool: "wrk", Ratio: Spread{0.5, 0.4, 0.6}}); i > 0 {
+		if cell.CrossCheck = (&CrossCheck{Tool: "wrk", Ratio: Spread{0.5, 0.4, 0.6}, Rate: Spread{900, 800, 950}}); i > 0 {
 			cell.CrossCheck = &CrossCheck{Tool: "wrk", Error: "it is not here"}
 		}
 		cell.summarize(report.Targets)
@@ -61,7 +62,7 @@ func TestProgramsInReadme(t *testing.T) {
 	for where, wants := range map[string][]string{
 		got: {
 			"| net/http, 64 B, 2 connections | **1.20 (", "the median of these 3 cells: **0.95**",
-			"| net/http, 64 B, 1 connection | wrk | 0.50 (0.40–0.60) | ",
+			"| net/http, 64 B, 1 connection | wrk | 0.50 (0.40–0.60) | 1.00 (1.00–1.00) | 900/s | 1000/s |",
 		},
 		table.String(): {
 			"the median of 3 cells: 0.950 (goal: ≤ 0.92, MISSED)", "no cross-check: it is not here",

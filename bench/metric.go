@@ -8,7 +8,7 @@ import (
 )
 
 // Metric is a figure of a round that targets are compared by. But for the
-// throughput, less is better.
+// throughput and the least share, less is better.
 type Metric string
 
 // The metrics. "msg" is a message that was answered; of Churn it is a
@@ -32,6 +32,7 @@ const (
 	MetricKernelConn  Metric = "kernel memory/idle conn"
 	MetricIdleCPU     Metric = "idle CPU" // share of one CPU
 	MetricFlooded     Metric = "p99 beside a flood, over that before it"
+	MetricLeastShare  Metric = "least share of a connection in a second, of the mean"
 )
 
 // Metrics are all of them, in the order of reports.
@@ -40,6 +41,7 @@ var Metrics = []Metric{
 	MetricCPU, MetricUserCPU, MetricSystemCPU, MetricSyscalls, MetricSwitches,
 	MetricAllocs, MetricAllocated, MetricGCPause, MetricResident,
 	MetricUserPerConn, MetricKernelConn, MetricIdleCPU, MetricFlooded,
+	MetricLeastShare,
 }
 
 // of returns the metric of a timed round: messages per second, nanoseconds,
@@ -71,6 +73,8 @@ func (m Metric) of(w load.Workload, r *Round) (value float64, ok bool) {
 		return float64(r.Server.Voluntary+r.Server.Involuntary) / messages, true
 	case MetricResident:
 		return float64(r.Memory.Resident), r.Memory.Resident > 0
+	case MetricLeastShare:
+		return r.Load.LeastShare, r.Load.Wall >= 2*time.Second
 	case MetricFlooded:
 		if r.Load.Quiet == nil || r.Load.Quiet.P99 == 0 {
 			return 0, false
@@ -107,7 +111,7 @@ func (m Metric) ofIdle(r *Round) (value float64, ok bool) {
 
 // Worse reports whether a ratio of this metric says that the numerator loses.
 func (m Metric) Worse(ratio float64) bool {
-	if m == MetricThroughput {
+	if m == MetricThroughput || m == MetricLeastShare {
 		return ratio < 1
 	}
 	return ratio > 1

@@ -109,9 +109,10 @@ func (r *Report) markdownPrograms(out *strings.Builder, ours, base string) {
 
 // markdownCross is a table of what other generators found.
 func (r *Report) markdownCross(out *strings.Builder) {
-	head := "\nThroughput over that of the baseline, by another generator and by the lab's own:\n\n| cell | by | its ratio | the lab's |\n|---|---|---|---|\n"
-	r.crossRatios(func(c *CellReport, own Ratio) {
-		fmt.Fprintf(out, "%s| %s | %s | %s | %s |\n", head, c.Cell, c.CrossCheck.Tool, c.CrossCheck.Ratio.text(), own.text())
+	head := "\nThroughput over that of the baseline, by another generator and by the lab's own:\n\n| cell | by | its ratio | the lab's | the baseline's rate by it | by the lab |\n|---|---|---|---|---|---|\n"
+	r.crossRatios(func(c *CellReport, own Ratio, rate Spread) {
+		fmt.Fprintf(out, "%s| %s | %s | %s | %s | %.0f/s | %.0f/s |\n", head, c.Cell, c.CrossCheck.Tool,
+			c.CrossCheck.Ratio.text(), own.text(), c.CrossCheck.Rate.Median, rate.Median)
 		head = ""
 	})
 }

@@ -202,14 +202,14 @@ func (c *CellReport) summarize(targets []Target) {
 }
 
 // valueOf is what a goal bounds, if the targets that it takes ran. chance says that
-// it is a ratio of rounds that may be of equal targets.
+// it is a ratio of rounds that may be of equal targets, though there were enough of them.
 func (c *CellReport) valueOf(g Goal, target, against string) (value float64, chance, ok bool) {
 	if g.Itself {
 		s, ok := c.plain(g.Metric, target)
 		return s.Median, false, ok
 	}
 	r, ok := c.ratios(target, against)[g.Metric]
-	return r.Median, !r.Different, ok && target != against
+	return r.Median, !r.Different && len(c.values(g.Metric, target)) >= enoughRounds, ok && target != against
 }
 
 // Comparison returns a comparison that was made, or nil.

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -106,7 +107,10 @@ func (r *runner) serverSpec(cell Cell, t Target) control.ServerSpec {
 		Target: t.Server, Network: cell.Network, Address: "127.0.0.1:0",
 		Service: cell.Workload.Service(), Request: cell.Request, Reply: cell.Reply,
 		Buffer:   min(max(cell.Request, minBuffer), maxBuffer),
-		BusyPoll: cell.BusyPoll, Computing: cell.Computing,
+		BusyPoll: cell.BusyPoll, Computing: cell.Computing, Work: cell.Work,
+	}
+	if cell.Program != "" {
+		spec.Service, spec.Program, spec.Conns = control.Program, cell.Program, cell.Conns
 	}
 	if cell.Program != "" {
 		spec.Service, spec.Program, spec.Conns, spec.Work = control.Program, cell.Program, cell.Conns, cell.Work
@@ -130,7 +134,7 @@ func (r *runner) window(ctx context.Context, b *bout, count *SyscallRound) (Roun
 	}
 	counted := count.begin(ctx, b.server.ready.PID)
 	machineBefore, _ := machineCPU()
-	result, err := b.run(r.Window)
+	result, err := b.run(cmp.Or(b.cell.Window, r.Window))
 	machineAfter, knowsCPU := machineCPU()
 	counted()
 	if err != nil {

@@ -183,7 +183,7 @@ func (r *runner) choose(ctx context.Context) error {
 		}
 	}
 	if len(r.report.Targets) == 0 {
-		return errors.New("none of the targets can run here")
+		return fmt.Errorf("none of the targets can run here: %s", r.report.Choices[0].Error)
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ type SoakSample struct {
 	Heap       uint64 `json:"heap_in_use_bytes"`
 	Files      int    `json:"descriptors"`
 	Goroutines int    `json:"goroutines"`
-	// Of its backend: connections; requests that the kernel has, of the parked rings
+	// Of its backend: connections; requests that the kernel has, of goroutines
 	// and of the loops; and provided buffers.
 	Connections int `json:"connections"`
 	InFlight    int `json:"in_flight"`

@@ -44,6 +44,9 @@ type Ratio struct {
 	P float64 `json:"p"`
 }
 
+// enoughRounds is how many a target needs: of 4 rounds each, the extremest have p = 0.03.
+const enoughRounds = 5
+
 // alpha is the P below which a difference counts.
 const alpha = 0.05
 

@@ -110,6 +110,7 @@ var columns = []column{
 	{"allocs/msg", MetricAllocs, "%.2f", 1},
 	{"user B/conn", MetricUserPerConn, "%.0f", 1},
 	{"kernel B/conn", MetricKernelConn, "%.0f", 1},
+	{"least share", MetricLeastShare, "%.2f", 1},
 }
 
 // columns leaves out those without a figure.
@@ -245,9 +246,9 @@ func (r *Report) medianGoal(value float64) string {
 // crossNotes says what other generators found, or why they did not.
 func (r *Report) crossNotes() []string {
 	var notes []string
-	r.crossRatios(func(c *CellReport, own Ratio) {
-		notes = append(notes, fmt.Sprintf("%s: the throughput's ratio is %s by %s, %s by the lab's generator.",
-			c.Cell.Name, c.CrossCheck.Ratio.text(), c.CrossCheck.Tool, own.text()))
+	r.crossRatios(func(c *CellReport, own Ratio, rate Spread) {
+		notes = append(notes, fmt.Sprintf("%s: the throughput's ratio is %s by %s, %s by the lab's generator; the baseline's is %.0f/s and %.0f/s.",
+			c.Cell.Name, c.CrossCheck.Ratio.text(), c.CrossCheck.Tool, own.text(), c.CrossCheck.Rate.Median, rate.Median))
 	})
 	for i := range r.Cells {
 		if check := r.Cells[i].CrossCheck; check != nil && check.Error != "" {

@@ -123,15 +123,16 @@ const (
 
 // io_uring_register opcodes.
 const (
-	registerProbe         = 8
-	unregisterPersonality = 10
-	registerRestrictions  = 11
-	registerEnableRings   = 12
-	registerPbufRing      = 22
-	unregisterPbufRing    = 23
-	registerSyncCancel    = 24
-	registerNAPI          = 27
-	unregisterNAPI        = 28
+	registerProbe          = 8
+	unregisterPersonality  = 10
+	registerRestrictions   = 11
+	registerEnableRings    = 12
+	registerIOWQMaxWorkers = 19
+	registerPbufRing       = 22
+	unregisterPbufRing     = 23
+	registerSyncCancel     = 24
+	registerNAPI           = 27
+	unregisterNAPI         = 28
 )
 
 // Flags of a cancellation.

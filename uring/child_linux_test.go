@@ -17,6 +17,7 @@ var parts = map[string]func() any{
 	"few files":           fewFiles,
 	"some memory":         someMemory,
 	"pings":               pings,
+	"closed loop":         closedLoop,
 }
 
 // unavailable is what New and Probe said.
@@ -116,9 +117,12 @@ type small struct {
 	Rings []uint32 // of those of an engine
 }
 
+// manyEntries are more than the limit allows, where it counts.
+const manyEntries = 1024
+
 func someMemory() any {
 	child.LimitMemlock(64 << 10)
-	r, err := newRingThatFits(defaultEntries, 0)
+	r, err := newRingThatFits(manyEntries, 0)
 	if err != nil {
 		return small{Err: err.Error()}
 	}
@@ -129,8 +133,10 @@ func someMemory() any {
 		return small{Err: err.Error()}
 	}
 	defer e.Close()
-	for _, p := range e.rings {
-		s.Rings = append(s.Rings, p.ring.sqEntries)
+	for _, p := range pollersOf(e) {
+		if p.batch.ring != nil {
+			s.Rings = append(s.Rings, p.batch.ring.sqEntries)
+		}
 	}
 	return s
 }

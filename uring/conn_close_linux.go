@@ -115,9 +115,9 @@ func (l *loop) stillFlushes(c *conn) bool {
 	switch {
 	case s.first == nil, s.err != nil, c.resets.Load():
 		return false
-	case s.inFlight == sendAtOnce:
+	case s.inFlight == sendCopying, s.inFlight == sendZeroCopy:
 		return true
-	case l.stopping:
+	case l.stopping && s.inFlight != sendNotified:
 		return false
 	}
 	d := &c.deadlines[timerClose]
@@ -133,12 +133,14 @@ func (l *loop) stillFlushes(c *conn) bool {
 // endRequests ends what the kernel has of c: mark, shut down, cancel.
 func (l *loop) endRequests(c *conn) {
 	c.phase = phaseEnding
+	if c.send.inFlight == sendNotified {
+		sysDisconnect(int(c.sysfd)) // or the kernel would keep the memory until the peer has read
+	}
 	inFlight := c.receive.inFlight != 0 || c.send.inFlight != 0
 	if inFlight && !c.resets.Load() && !c.duplicated.Load() {
 		_ = sysShutdown(int(c.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
 	}
 	l.cancelReceive(c)
-	l.cancelSend(c)
 }
 
 // closeDescriptor closes it through the ring. A descriptor that lingers would make

@@ -332,9 +332,6 @@ func (l *loop) isCancelling(data uint64) bool {
 	case kindReceive:
 		c := l.conns.find(data)
 		return c != nil && c.receive.inFlight != 0 && c.receive.cancelled
-	case kindSend:
-		c := l.conns.find(data)
-		return c != nil && c.send.inFlight != 0 && c.send.cancelled
 	case kindAccept:
 		a := l.acceptors[uint32(data>>32)&slotMask-1]
 		return a != nil && a.stopping && a.armed

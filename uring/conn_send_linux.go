@@ -13,7 +13,7 @@ import (
 
 // sending is the sending half of a connection: a queue, and at most one request in
 // flight for the pieces at its head. What is written in a turn leaves at its end,
-// as one send.
+// as one send. No send waits for room in the kernel: see loop_room_linux.go.
 type sending struct {
 	first, last *piece
 	queued      int   // bytes in the queue
@@ -21,10 +21,10 @@ type sending struct {
 	pieces      int32 // and how many of the queue
 	result      int32 // of a zero-copy send whose notification is to come
 	inFlight    sendMode
-	cancelled   bool
+	refused     bool // a call that has a part of the request is not to go on
 	looked      bool // it is in loop.quiet
-	wait        bool // the next request is to wait for room
-	polled      bool // the kernel does not wait on this descriptor
+	full        bool // the socket takes no more until epoll tells of room
+	watched     bool // epoll knows the socket
 	copies      bool // sending without a copy copies here
 	halfClose   bool // shutdown(2) once the queue is empty
 	halfClosed  bool
@@ -36,11 +36,9 @@ type sending struct {
 type sendMode uint8
 
 const (
-	sendAtOnce  sendMode = iota + 1 // without waiting for room
-	sendWaiting                     // until all has gone
+	sendCopying sendMode = iota + 1
 	sendZeroCopy
 	sendNotified // sent; the kernel still has the memory
-	sendPoll     // waits for room
 )
 
 // piece is a part of what a connection has to send.
@@ -79,9 +77,7 @@ const (
 	// bufferedLimit is how much a blocking handler may have written that is not
 	// sent yet, without waiting.
 	bufferedLimit = 64 << 10
-	// atOnceLimit is how much is tried without waiting first.
-	atOnceLimit = 64 << 10
-	sparesKept  = 16
+	sparesKept    = 16
 	// Memory for a single connection of at least privateSize is kept, if it is not
 	// too large.
 	privateSize, mostPrivate, privatesKept = 64 << 10, 1 << 20, 8
@@ -394,7 +390,7 @@ func (l *loop) startWrite(q *request) {
 // queueCopy queues a copy of p, beside what c has just written if it can.
 func (l *loop) queueCopy(c *conn, p []byte) {
 	s, m := &c.send, &l.memory
-	if s.inFlight != 0 {
+	if s.inFlight != 0 || s.full {
 		l.queuePrivate(c, p) // it may have to wait for long, and would hold what it shares
 		return
 	}
@@ -426,7 +422,7 @@ func (l *loop) queuePrivate(c *conn, p []byte) {
 		return
 	}
 	size := len(p)
-	if s.inFlight != 0 {
+	if s.inFlight != 0 || s.full {
 		size = max(size, min(s.queued, copyLimit))
 	}
 	own := append(l.memory.newPrivate(size), p...)
@@ -454,7 +450,7 @@ func (l *loop) queue(c *conn, data []byte, ch *chunk, asker *request) {
 // share of the turn. What the kernel does not take is left.
 func (c *conn) sendNow(p []byte) (int, error) {
 	s := &c.send
-	if s.first != nil || s.share.add(c.loop, 0) >= sendShare || c.zeroCopies(len(p)) {
+	if s.first != nil || s.full || s.share.add(c.loop, 0) >= sendShare || c.zeroCopies(len(p)) {
 		return 0, nil
 	}
 	for {
@@ -462,8 +458,12 @@ func (c *conn) sendNow(p []byte) (int, error) {
 		switch errno {
 		case 0:
 			s.share.add(c.loop, n)
+			if n < len(p) {
+				c.loop.waitForRoom(c)
+			}
 			return n, nil
 		case syscall.EAGAIN:
+			c.loop.waitForRoom(c)
 			return 0, nil
 		case syscall.EINTR:
 		case syscall.ENOBUFS, syscall.ENOMEM:
@@ -480,22 +480,19 @@ func (c *conn) zeroCopies(size int) bool {
 	return limit > 0 && size >= limit && !c.send.copies && c.loop.used.Has(FeatureSendZC)
 }
 
-// flush has the kernel send what is at the head of the queue.
+// flush has the kernel send what is at the head of the queue, as much of it as there
+// is room for: the request ends while it is submitted.
 func (l *loop) flush(c *conn) {
 	s := &c.send
-	if s.inFlight != 0 || s.first == nil || s.err != nil || c.phase >= phaseEnding {
-		return
-	}
-	if s.polled && s.wait {
-		s.inFlight = sendPoll
-		l.push(&sqe{opcode: opPollAdd, fd: c.sysfd, opFlags: pollEvents(unix.POLLOUT), userData: c.userData(kindSend)})
+	if s.inFlight != 0 || s.full || s.first == nil || s.err != nil || c.phase >= phaseEnding {
 		return
 	}
 	request := sqe{
 		opcode: opSend, fd: c.sysfd, userData: c.userData(kindSend),
-		opFlags: l.used.sendFlags(),
+		opFlags: unix.MSG_NOSIGNAL | unix.MSG_DONTWAIT,
 	}
 	shared := l.gather(c, &request)
+	s.inFlight = sendCopying
 	switch {
 	case !shared && c.zeroCopies(s.size) && (request.opcode == opSend || l.used.Has(FeatureSendmsgZC)):
 		s.inFlight = sendZeroCopy
@@ -505,16 +502,11 @@ func (l *loop) flush(c *conn) {
 		} else {
 			request.opcode = opSendmsgZC
 		}
-	case shared || !s.wait && s.size <= atOnceLimit:
-		s.inFlight = sendAtOnce
-		request.opFlags |= unix.MSG_DONTWAIT
-		if l.used.Has(FeatureSkipSuccess) && !s.awaited(c) {
-			request.flags = sqeSkipSuccess
-			s.looked = true
-			l.quiet = append(l.quiet, c)
-		}
-	default:
-		s.inFlight = sendWaiting
+	case l.used.Has(FeatureSkipSuccess) && !s.awaited(c):
+		request.flags = sqeSkipSuccess
+		request.opFlags |= unix.MSG_WAITALL // a short send is a failure with that, and posts a completion
+		s.looked = true
+		l.quiet = append(l.quiet, c)
 	}
 	l.count.Sends++
 	l.push(&request)
@@ -535,16 +527,10 @@ func (s *sending) awaited(c *conn) bool {
 }
 
 // gather points request at the pieces at the head of the queue, and reports
-// whether one of them is in shared memory, which must not be held for long. When a
-// send is to wait, they are moved out of there first.
+// whether one of them is in shared memory, which must not be held for long.
 func (l *loop) gather(c *conn, request *sqe) (shared bool) {
 	s := &c.send
 	s.pieces, s.size = 0, 0
-	for p := s.first; s.wait && p != nil; p = p.next {
-		if p.chunk != nil {
-			l.makePrivate(p)
-		}
-	}
 	for p := s.first; p != nil && s.pieces < maxVectors && s.size+len(p.data) <= maxTransfer; p = p.next {
 		p.open = false
 		shared = shared || p.chunk != nil
@@ -593,11 +579,6 @@ func (l *loop) sent(e cqe) {
 	}
 	s := &c.send
 	switch s.inFlight {
-	case sendPoll:
-		wasCancelled := s.cancelled
-		s.inFlight, s.cancelled, s.wait = 0, false, false
-		l.afterSend(c, wasCancelled)
-		return
 	case sendZeroCopy:
 		if e.flags&cqeMore != 0 { // errors have a notification, too
 			s.inFlight, s.result = sendNotified, e.res
@@ -605,7 +586,7 @@ func (l *loop) sent(e cqe) {
 		}
 		e.res = s.withoutCopy(e.res)
 	case sendNotified:
-		if uint32(e.res)&notifCopied != 0 {
+		if uint32(e.res)&notifCopied != 0 && s.result > 0 {
 			s.copies = true
 		}
 		e.res = s.withoutCopy(s.result)
@@ -641,20 +622,21 @@ func (l *loop) finishQuiet() {
 // sendEnded handles the result of the request in flight.
 func (l *loop) sendEnded(c *conn, res int32) {
 	s := &c.send
-	mode, size, wasCancelled := s.inFlight, s.size, s.cancelled
-	s.inFlight, s.cancelled, s.looked, s.wait = 0, false, false, false
+	size := s.size
+	s.inFlight, s.looked = 0, false
 	if s.vector != nil {
 		l.memory.putVector(s.vector)
 		s.vector = nil
 	}
 	if res >= 0 {
 		l.advance(c, int(res))
-		s.wait = int(res) < size
+		if int(res) < size {
+			l.waitForRoom(c)
+		}
 	} else {
 		switch errno := syscall.Errno(-res); errno {
 		case syscall.EAGAIN:
-			s.wait = true
-			s.polled = s.polled || mode != sendAtOnce
+			l.waitForRoom(c)
 		case syscall.EINTR, syscall.ECANCELED:
 		case syscall.ENOBUFS, syscall.ENOMEM:
 			l.sendRefused(c, os.NewSyscallError("write", errno))
@@ -662,7 +644,7 @@ func (l *loop) sendEnded(c *conn, res int32) {
 			l.sendFailed(c, os.NewSyscallError("write", errno))
 		}
 	}
-	l.afterSend(c, wasCancelled)
+	l.afterSend(c)
 }
 
 // advance takes n sent bytes off the queue.
@@ -721,12 +703,11 @@ func (l *loop) failWrites(c *conn, refuse func(q *request) error) {
 	s := &c.send
 	var before *piece
 	p := s.first
-	if s.inFlight != 0 && s.inFlight != sendPoll {
+	if s.inFlight != 0 {
 		for range s.pieces {
 			if q := p.asker; q != nil && q.kind != requestCopy && q.refused == nil {
-				if q.refused = refuse(q); q.refused != nil {
-					l.cancelSend(c)
-				}
+				q.refused = refuse(q)
+				s.refused = s.refused || q.refused != nil
 			}
 			before, p = p, p.next
 		}
@@ -749,18 +730,12 @@ func (l *loop) failWrites(c *conn, refuse func(q *request) error) {
 	}
 }
 
-// cancelSend has the kernel end the request in flight. It still completes.
-func (l *loop) cancelSend(c *conn) {
-	if s := &c.send; s.inFlight != 0 && !s.cancelled {
-		s.cancelled = true
-		l.cancel(c.userData(kindSend))
-	}
-}
-
 // afterSend ends the calls that were not to go on when the kernel had a part of
 // them.
-func (l *loop) afterSend(c *conn, wasCancelled bool) {
-	if expired := c.deadlines[timerWrite].expired(); expired || wasCancelled {
+func (l *loop) afterSend(c *conn) {
+	refused := c.send.refused
+	c.send.refused = false
+	if expired := c.deadlines[timerWrite].expired(); expired || refused {
 		l.failWrites(c, func(q *request) error {
 			if q.refused == nil && expired {
 				return os.ErrDeadlineExceeded
@@ -777,7 +752,7 @@ func (l *loop) afterSend(c *conn, wasCancelled bool) {
 // sendRefused ends the calls that wait, since the kernel lacks memory; what no
 // call waits for is tried again.
 func (l *loop) sendRefused(c *conn, err error) {
-	c.send.wait = true
+	l.waitForRoom(c)
 	l.failWrites(c, func(*request) error { return err })
 }
 

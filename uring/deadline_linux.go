@@ -37,9 +37,6 @@ func (d *direction) setDeadline(e *Engine, t time.Time) error {
 	return nil
 }
 
-// pastDeadline is of any time that has passed.
-const pastDeadline = 1
-
 // deadlineAt is t by the clock, and now is now; what is too far away is the end of all
 // time. A caller in a synctest bubble has another now, and no less to wait.
 func (e *Engine) deadlineAt(t time.Time) (at, now int64) {
@@ -49,8 +46,8 @@ func (e *Engine) deadlineAt(t time.Time) (at, now int64) {
 	}
 	switch {
 	case wait <= 0:
-		return pastDeadline, now
-	case int64(wait) < math.MaxInt64-now:
+		return now, now
+	case int64(wait) <= math.MaxInt64-max(now, 0): // it is negative where the engine is in the bubble, too
 		return now + int64(wait), now
 	}
 	return math.MaxInt64, now
@@ -63,11 +60,7 @@ func (d *direction) applyDeadline(e *Engine, now int64) {
 		d.allow(abortDeadline)
 		return
 	}
-	wait := int64(0)
-	if l.at != pastDeadline {
-		wait = l.at - now
-	}
-	if wait <= 0 {
+	if l.at <= now {
 		d.abort(abortDeadline)
 		return
 	}
@@ -76,13 +69,15 @@ func (d *direction) applyDeadline(e *Engine, now int64) {
 		return
 	}
 	l.fires = l.at
+	wait := time.Duration(l.at - now)
 	if inBubble(clock()) {
-		e.wakers.outside(func() { d.arm(e, time.Duration(wait)) })
+		e.wakers.outside(func() { d.arm(e, wait) })
 	} else {
-		d.arm(e, time.Duration(wait))
+		d.arm(e, wait)
 	}
 }
 
+// arm has the timer fire after wait.
 func (d *direction) arm(e *Engine, wait time.Duration) {
 	l := &d.deadline
 	if l.timer == nil {

@@ -21,6 +21,7 @@ type direction struct {
 	buf  []byte
 	res  int32 // the result, if done
 	done bool
+	last int // how many bytes the last receive brought
 
 	contextErr error // of abortContext; written before that bit is set
 	deadline   deadline

@@ -31,7 +31,7 @@ type endpoint struct {
 	read  direction // of a listener: its accepts
 	write direction
 
-	remote rawAddr // of a connection that is being accepted; the holder of the read gate owns it
+	remote *rawAddr // of a connection that a listener accepts; the holder of the read gate owns it
 }
 
 type endpointKind uint8
@@ -128,9 +128,9 @@ func (ep *endpoint) unlockBoth() {
 	ep.read.gate.unlock()
 }
 
-// receiveLimit is how large a parked reader's buffer may be for the poller to receive
-// into it. A larger one is filled by its own reader, on the reader's P, while the
-// poller goes on.
+// receiveLimit is how much the poller may have to copy for a parked reader: as much as
+// the last receive brought, if the buffer has room. More than that its own reader copies,
+// on the reader's P, while the poller goes on.
 const receiveLimit = 16 << 10
 
 // request describes the system call of the parked call that the poller has taken, or
@@ -148,7 +148,7 @@ func (ep *endpoint) request(r *sqe, used Features) bool {
 		return true
 	}
 	buf := ep.read.buf
-	if len(buf) == 0 || len(buf) > receiveLimit {
+	if len(buf) == 0 || min(len(buf), ep.read.last) > receiveLimit {
 		return false
 	}
 	r.opcode, r.addr, r.len, r.opFlags = opRecv, address(buf), length(buf), unix.MSG_DONTWAIT

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/ringfd/ringfd/fd"
 	"github.com/ringfd/ringfd/internal/testsize"
 )
@@ -23,7 +21,7 @@ type Engine struct {
 	pollersMu sync.Mutex    // held to add one
 	next      atomic.Uint32 // the poller of the next socket
 	wakers    wakers
-	requests  sync.Pool // of *request, of goroutines
+	requests  sync.Pool      // of *request, of goroutines
 	telling   sync.WaitGroup // goroutines that call Events.RingLost
 
 	spinning         atomic.Bool // a reader spins: BusyPoll
@@ -50,10 +48,6 @@ type Config struct {
 	Loops LoopConfig
 }
 
-// psPerPoller is how many Ps have a poller together. With two pollers for two Ps batches
-// were smaller, and 1000 connections cost 1.1 times the CPU and had 1.27 times the p99.
-const psPerPoller = 2
-
 // New probes the kernel (once per process) and starts a poller. Where RLIMIT_MEMLOCK
 // does not allow its ring it tries smaller ones. The error says why io_uring cannot be
 // used; Cure knows what to do about it.
@@ -73,8 +67,8 @@ func New(c Config) (*Engine, error) {
 	return e, nil
 }
 
-// poller picks the poller of a new socket or listener. There are as many as the Ps want,
-// as far as they are needed and can be made.
+// poller picks the poller of a new socket or listener. There are as many as Ps, as far as
+// they are needed and can be made.
 func (e *Engine) poller() *poller {
 	n := e.next.Add(1) - 1
 	all := *e.pollers.Load()
@@ -85,7 +79,7 @@ func (e *Engine) poller() *poller {
 }
 
 func (e *Engine) wantedPollers() int {
-	return testsize.Now.Pollers((runtime.GOMAXPROCS(0) + psPerPoller - 1) / psPerPoller)
+	return testsize.Now.Pollers(runtime.GOMAXPROCS(0))
 }
 
 func (e *Engine) addPoller() []*poller {
@@ -143,20 +137,10 @@ func setupFlags(f Features) (flags uint32) {
 	return flags
 }
 
-// sendFlags are the flags of every send. With MSG_WAITALL the kernel retries a
-// short send itself; but those of before Linux 6.1 that do so forget what they
-// have sent when the request is cancelled or must not wait, and the stream would
-// have it twice.
-func (f Features) sendFlags() uint32 {
-	if f.Has(FeatureSendWaitAll) {
-		return unix.MSG_NOSIGNAL | unix.MSG_WAITALL
-	}
-	return unix.MSG_NOSIGNAL
-}
-
 // consistent takes out of f what is of no use without another feature: a short
-// send counts as a failure, and so posts a completion, with MSG_WAITALL only; a kernel
-// that says of unix sockets whether there is more says so of TCP.
+// send counts as a failure, and so posts a completion, with MSG_WAITALL only, and Linux
+// before 6.1 does not say then how much was sent; a kernel that says of unix sockets
+// whether there is more says so of TCP.
 func (f Features) consistent() Features {
 	if !f.Has(FeatureSendWaitAll) {
 		f &^= FeatureSkipSuccess

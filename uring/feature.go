@@ -78,7 +78,7 @@ var FeatureTable = [...]FeatureInfo{
 	{FeatureMinTimeout, "min_timeout", "6.12", "waits that gather bigger batches", "not used: it would delay", false},
 	{FeatureNAPI, "napi", "6.9", "busy polling of the network card", "the card interrupts", true},
 	{FeatureSyncCancel, "sync_cancel", "6.0", "frees the memory of a loop whose ring failed", "such memory stays mapped", true},
-	{FeatureSendWaitAll, "send_waitall", "6.1", "one request sends a large message, and says how much if it is cancelled", "a request for each part that the socket takes", true},
+	{FeatureSendWaitAll, "send_waitall", "6.1", "a send that posts nothing on success says how much it has sent when that is a part", "each send posts a completion", true},
 	{FeatureRestrictions, "restrictions", "5.10", "a ring does only what this library asks of it, whoever gets hold of it", "a ring does all that the kernel can", true},
 	{FeatureSockNonempty, "sock_nonempty", "5.19", "a receive that emptied a TCP socket is not followed by one that finds nothing", "receives go on until one finds nothing", true},
 	{FeatureUnixNonempty, "unix_nonempty", "6.17", "the same for unix sockets", "receives go on until one finds nothing", true},

@@ -3,12 +3,10 @@
 package uring
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
 	"reflect"
-	"syscall"
 	"testing"
 	"unsafe"
 
@@ -71,111 +69,111 @@ func TestGiouringHasNoNoSQArray(t *testing.T) {
 	}
 }
 
-// TestRequestsAsGiouring compares the bytes of each request with those of
-// giouring's Prepare methods. They are given zeroed entries, and zeroed
-// arguments where giouring takes a Go value's address for it.
+// TestRequestsAsGiouring compares the requests of a poller with what giouring's Prepare
+// methods make. They are given zeroed entries.
 func TestRequestsAsGiouring(t *testing.T) {
 	e := newEngine(t, Config{})
 	s, _ := newPair(t, e)
-	p := s.ring
-	var want giouring.SubmissionQueueEntry
-	// check compares the first request that act publishes.
-	check := func(name string, p *parked, act func() error, prepare func()) {
-		t.Helper()
-		p.mu.Lock()
-		p.alone = 0 // else a send does without the ring
-		p.mu.Unlock()
-		release := hold(p)
-		done := make(chan error, 1)
-		n := len(queuedRequests(p))
-		go func() { done <- act() }()
-		until(t, "the request is published", func() bool { return len(queuedRequests(p)) > n })
-		got := queuedRequests(p)[n]
-		want = giouring.SubmissionQueueEntry{}
-		prepare()
-		want.UserData = got.userData
-		if a, b := bytesOf(&got), bytesOf(&want); a != b {
-			t.Errorf("%s:\n%x, giouring has\n%x", name, a, b)
-		}
-		release()
-		if err := <-done; err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	pointer := func(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
-
-	out := []byte("out")
-	check("send", p, func() error { _, err := s.Write(out); return err }, func() {
-		want.PrepareSend(int(s.sysfd), pointer(out), uint32(len(out)), unix.MSG_NOSIGNAL|unix.MSG_WAITALL)
-		quietly(s, &want)
-	})
-	check("sendmsg", p, func() error { _, err := s.Writev([][]byte{out, out}); return err }, func() {
-		want.PrepareSendMsg(int(s.sysfd), (*syscall.Msghdr)(unsafe.Pointer(&s.write.op.vec.msg)), unix.MSG_NOSIGNAL|unix.MSG_WAITALL)
-		quietly(s, &want)
-	})
-	check("poll", p, func() error { _, err := p.poll(&s.write.op, s.sysfd, unix.POLLOUT, false); return err }, func() {
-		want.PreparePollAdd(int(s.sysfd), unix.POLLOUT)
-	})
-
-	r, peer := newPair(t, e)
-	if _, err := unix.Write(peer, out); err != nil {
-		t.Fatal(err)
-	}
-	in := make([]byte, 64)
-	check("recv", r.ring, func() error { _, err := r.Read(in); return err }, func() {
-		want.PrepareRecv(int(r.sysfd), pointer(in), uint32(len(in)), 0)
-	})
-
-	l, err := e.Listen(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, "tcp4", accept.Config{})
+	s.fd, s.read.buf = s.sysfd, make([]byte, 64)
+	l, err := e.Listen(localhost, "tcp4", accept.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := e.NewSocket(&fd.DialConfig{})
-	check("connect", client.ring, func() error { return client.Connect(t.Context(), l.Addr()) }, func() {
-		remote := client.write.op.remote
-		addr := (*syscall.Sockaddr)(unsafe.Pointer(&remote.any)) // what giouring calls for: see its signature
-		want.PrepareConnect(int(client.sysfd), addr, uint64(remote.len))
-	})
-	var accepted fd.Socket
-	check("accept", l.ring, func() (err error) { accepted, err = l.Accept(context.Background()); return err }, func() {
-		remote := l.op.remote
-		want.PrepareAccept(int(l.sysfd), uintptr(remote.address()), uint64(uintptr(unsafe.Pointer(&remote.len))), unix.SOCK_CLOEXEC)
-	})
-	for _, c := range []io.Closer{client, accepted, l} {
-		if err := c.Close(); err != nil {
-			t.Error(err)
+	l.fd = l.sysfd
+	for name, c := range map[string]struct {
+		ep      *endpoint
+		prepare func(want *giouring.SubmissionQueueEntry)
+	}{
+		"recv": {&s.endpoint, func(want *giouring.SubmissionQueueEntry) {
+			want.PrepareRecv(int(s.sysfd), uintptr(address(s.read.buf)), length(s.read.buf), unix.MSG_DONTWAIT)
+		}},
+		"accept": {&l.endpoint, func(want *giouring.SubmissionQueueEntry) {
+			want.PrepareAccept(int(l.sysfd), uintptr(l.remote.address()), uint64(uintptr(unsafe.Pointer(&l.remote.len))),
+				unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
+			want.IoPrio = acceptDontwait // which giouring does not know
+		}},
+	} {
+		var got sqe
+		if !c.ep.request(&got, AllFeatures) {
+			t.Errorf("%s: no request is made", name)
+			continue
+		}
+		var want giouring.SubmissionQueueEntry
+		c.prepare(&want)
+		if a, b := bytesOf(&got), bytesOf(&want); a != b {
+			t.Errorf("%s:\n%x, giouring has\n%x", name, a, b)
 		}
 	}
-
-	sysfd := int(s.sysfd)
-	check("close", p, s.Close, func() { want.PrepareClose(sysfd) })
-
-	// A cancel request is flushed with its own call: its entry is read after.
-	blocked := make(chan error, 1)
-	before := r.ring.count()
-	go func() { _, err := r.Read(in); blocked <- err }()
-	until(t, "the receive is published", func() bool { return r.ring.count() > before })
-	target := userData(r.read.op.slot, r.read.op.gen.Load())
-	r.ring.abort(&r.read.op, abortClosed, net.ErrClosed)
-	if err := <-blocked; err != net.ErrClosed {
-		t.Errorf("the aborted read: %v", err)
-	}
-	got := r.ring.ring.sqes[(r.ring.ring.sq.sqeTail-1)&(r.ring.ring.sqEntries-1)]
-	want = giouring.SubmissionQueueEntry{}
-	want.PrepareCancel64(target, 0)
-	want.UserData = kindCancel | target
-	want.Fd = 0 // no descriptor is looked at; giouring writes -1
-	if a, b := bytesOf(&got), bytesOf(&want); a != b {
-		t.Errorf("cancel:\n%x, giouring has\n%x", a, b)
-	}
+	s.read.buf = nil
 }
 
-// quietly makes want a send that does not wait and posts no completion, where s
-// asks for that.
-func quietly(s *Socket, want *giouring.SubmissionQueueEntry) {
-	if s.ring.used.Has(FeatureSkipSuccess) {
-		want.SetFlags(uint32(giouring.SqeCQESkipSuccess))
-		want.OpcodeFlags |= unix.MSG_DONTWAIT
+// TestLoopRequestsAsGiouring compares the requests that a loop has made of late, which
+// stay in its queue's memory, with what giouring's Prepare methods make of the same
+// descriptors, buffers and flags: what is given lies where giouring puts it, and nothing
+// else is set.
+func TestLoopRequestsAsGiouring(t *testing.T) {
+	e, set := newLoops(t, 1, 0)
+	l, _ := serveOn(t, e, fd.Handler{Blocking: func(f *fd.FD) {
+		buf := make([]byte, 64)
+		if _, err := f.Read(buf); err == nil {
+			_, _ = f.Write(buf)
+			_, _ = f.Writev([][]byte{buf, buf})
+		}
+	}})
+	seen := make(map[uint8]bool)
+	look := func(loop *loop) {
+		for i := range loop.ring.sqes {
+			got := loop.ring.sqes[i]
+			var want giouring.SubmissionQueueEntry
+			switch got.opcode {
+			case opSend:
+				want.PrepareSend(int(got.fd), uintptr(got.addr), got.len, int(got.opFlags))
+			case opSendmsg:
+				want.PrepareSendMsg(int(got.fd), nil, got.opFlags)
+				want.Addr = got.addr
+			case opRecv:
+				want.PrepareRecv(int(got.fd), uintptr(got.addr), got.len, int(got.opFlags))
+				want.BufIG = got.bufIndex
+			case opAccept:
+				want.PrepareAccept(int(got.fd), uintptr(got.addr), got.off, got.opFlags)
+			case opClose:
+				want.PrepareClose(int(got.fd))
+			case opRead:
+				want.PrepareRead(int(got.fd), uintptr(got.addr), got.len, 0)
+			case opPollAdd:
+				want.PreparePollAdd(int(got.fd), got.opFlags)
+				want.Len = got.len // whether again and again
+			case opAsyncCancel:
+				want.PrepareCancel64(got.addr, 0)
+				want.Fd = 0 // no descriptor is looked at; giouring writes -1
+			default:
+				continue
+			}
+			seen[got.opcode] = true
+			want.UserData, want.Flags, want.IoPrio = got.userData, got.flags, got.ioprio
+			if a, b := bytesOf(&got), bytesOf(&want); a != b {
+				t.Errorf("opcode %d:\n%x, giouring has\n%x", got.opcode, a, b)
+			}
+		}
+	}
+	for range 3 {
+		c, err := net.Dial("tcp4", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write(make([]byte, 64)); err != nil {
+			t.Error(err)
+		}
+		if _, err := io.Copy(io.Discard, c); err != nil {
+			t.Error(err)
+		}
+		_ = c.Close()
+		onLoop(t, set.all[0], look)
+	}
+	for _, op := range []uint8{opRecv, opAccept, opRead} {
+		if !seen[op] {
+			t.Errorf("the loop made no request with opcode %d", op)
+		}
 	}
 }
 

@@ -59,7 +59,7 @@ func (e *Engine) listen(addr net.Addr, family int, v6Only bool, c accept.Config)
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{endpoint: endpoint{engine: e, poller: e.poller(), kind: listening}, sysfd: int32(sysfd)}
+	l := &Listener{endpoint: endpoint{engine: e, poller: e.poller(), kind: listening, remote: new(rawAddr)}, sysfd: int32(sysfd)}
 	l.read.state.Store(dirReady) // unknown: the first Accept looks
 	l.inexact.Store(family == unix.AF_UNIX)
 	if err := l.open(addr, family, v6Only, c); err != nil {
@@ -161,7 +161,7 @@ func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
 			return nil, d.refusal(state)
 		case state&dirOpen != 0:
 			had := d.attempt(state)
-			sysfd, errno := sysAccept(l.sysfd, &l.remote)
+			sysfd, errno := sysAccept(l.sysfd, l.remote)
 			if errno == syscall.EAGAIN {
 				continue
 			}

@@ -17,9 +17,9 @@ type broadcast struct {
 	asks    []request // one per FD, with what came of it
 	perLoop []loopAsks
 	left    atomic.Int32
-	leaves  bool          // nobody waits: the message is in own, and the last to end recycles
-	co      *coroutine    // who waits, or
-	done    waker         // one who is no coroutine
+	leaves  bool       // nobody waits: the message is in own, and the last to end recycles
+	co      *coroutine // who waits, or
+	done    waker      // one who is no coroutine
 
 	own []byte
 }

@@ -34,6 +34,8 @@ type loop struct {
 	spareFD  int      // a duplicate of the ring's descriptor, to end it by when that is lost
 	wakeFD   int      // an eventfd that ends the wait in the kernel
 	wakeWord [8]byte  // what the ring reads from it
+	roomFD   int      // an epoll instance that tells of room in sockets
+	roomed   [roomEvents]epollEvent
 
 	conns     connTable
 	acceptors []*acceptor // by number, from 1
@@ -65,7 +67,7 @@ type loop struct {
 	crowd          crowd
 	runnable       runnableMetric
 	stopping, over bool
-	wakeEnded      bool        // the last request for a wake-up has ended
+	own            int         // requests in flight that are no connection's and no listener's
 	ringless       atomic.Bool // dead is set; for those who choose a loop
 	dead           error       // why there is no ring to enter: it failed, or could not be replaced
 	renewAt        int64       // by the clock: when the ring may be replaced, at the earliest
@@ -88,6 +90,7 @@ const (
 	kindCloseFD
 	kindAccept
 	kindWake
+	kindRoom
 	kindNothing // what nobody waits for
 
 	// kindCancelBit marks the cancel of a request, whose user_data the rest is.
@@ -180,12 +183,16 @@ func (l *loop) open() (err error) {
 	if l.wakeFD, err = sysEventfd(); err != nil {
 		return os.NewSyscallError("eventfd", err)
 	}
-	if l.ring, err = newLoopRing(l.used); err != nil {
+	if l.roomFD, err = sysEpollCreate(); err != nil {
 		_ = sysClose(l.wakeFD)
-		return err
+		return os.NewSyscallError("epoll_create1", err)
 	}
-	if err = l.equip(); err != nil {
+	if l.ring, err = newLoopRing(l.used); err == nil {
+		err = l.equip()
+	}
+	if err != nil {
 		_ = sysClose(l.wakeFD)
+		_ = sysClose(l.roomFD)
 		return err
 	}
 	l.begin, l.ended = make(chan struct{}), make(chan struct{})
@@ -202,11 +209,14 @@ func (l *loop) equip() (err error) {
 	if l.set.config.NAPI > 0 && l.used.Has(FeatureNAPI) {
 		l.registerNAPI(l.set.config.NAPI)
 	}
+	l.boundWorkers()
 	if err := l.ring.enable(allowedLoop(l.used)); err != nil {
 		l.closeRing()
 		return err
 	}
+	l.own = 0
 	l.awaitWake()
+	l.awaitRoom()
 	return nil
 }
 
@@ -516,15 +526,20 @@ func (l *loop) completed(e cqe) {
 	case kindAccept:
 		l.accepted(e)
 	case kindWake:
-		l.wakeEnded = l.over
-		if !l.over {
+		if l.own--; !l.over {
 			l.awaitWake()
+		}
+	case kindRoom:
+		if l.own--; !l.over {
+			l.takeRoom()
+			l.awaitRoom()
 		}
 	}
 }
 
 // awaitWake has the next wake-up complete a request.
 func (l *loop) awaitWake() {
+	l.own++
 	l.push(&sqe{opcode: opRead, fd: int32(l.wakeFD), addr: address(l.wakeWord[:]), len: uint32(len(l.wakeWord)), userData: kindWake})
 }
 
@@ -579,4 +594,16 @@ func inBubble(now int64) bool { return now < 0 }
 func (l *loop) registerNAPI(d time.Duration) {
 	arg := &napiArg{timeout: uint32(min(d.Microseconds(), 1<<31)), preferBusyPoll: 1}
 	_ = l.ring.register(registerNAPI, unsafe.Pointer(arg), 1) // it only saves time
+}
+
+// mostWorkers is how many threads of its own (io-wq) the kernel may start for the
+// requests of a loop. None of them is of the kind that needs one; where the kernel finds
+// no memory to wait in another way, it uses one all the same.
+const mostWorkers = 8
+
+// boundWorkers bounds them. Reference: io_uring_register(2),
+// IORING_REGISTER_IOWQ_MAX_WORKERS (Linux 5.15).
+func (l *loop) boundWorkers() {
+	limits := [2]uint32{mostWorkers, mostWorkers} // for files, and for what may take any time
+	_ = l.ring.register(registerIOWQMaxWorkers, unsafe.Pointer(&limits), uint32(len(limits)))
 }

@@ -122,7 +122,7 @@ func (l *loop) loseConn(c *conn, lost error, unclosed map[uint64]int32, letGo bo
 		sysDisconnect(int(c.sysfd)) // or what was not acknowledged would be sent again
 	}
 	_ = sysShutdown(int(c.sysfd), syscall.SHUT_RDWR)
-	if sending != 0 && sending != sendPoll && (withoutCopy || !letGo) {
+	if sending != 0 && (withoutCopy || !letGo) {
 		c.send.bury()
 	}
 	if c.send.vector != nil {
@@ -130,7 +130,7 @@ func (l *loop) loseConn(c *conn, lost error, unclosed map[uint64]int32, letGo bo
 		c.send.vector = nil
 	}
 	c.receive.inFlight, c.receive.cancelled, c.receive.readable = 0, false, false
-	c.send.inFlight, c.send.cancelled, c.send.looked = 0, false, false
+	c.send.inFlight, c.send.refused, c.send.looked = 0, false, false
 	c.receive.err = cmp.Or(c.receive.err, lost)
 	l.serveReads(c)
 	l.sendFailed(c, lost)

@@ -193,8 +193,4 @@ func (s *served) stop(t *testing.T) {
 	_ = s.l.Close()
 }
 
-func firstLoop(e *Engine) *loop {
-	e.loopsMu.Lock()
-	defer e.loopsMu.Unlock()
-	return e.loops.all[0]
-}
+func firstLoop(e *Engine) *loop { return e.loops.Load().all[0] }

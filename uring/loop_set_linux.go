@@ -211,7 +211,8 @@ func (l *loop) close() {
 	}
 	l.endTurn()
 	l.cancel(kindWake)
-	for !l.wakeEnded && l.dead == nil {
+	l.cancel(kindRoom)
+	for l.own > 0 && l.dead == nil {
 		l.waitInKernel()
 		l.harvest()
 	}
@@ -226,6 +227,7 @@ func (l *loop) close() {
 		runtime.Gosched()
 	}
 	_ = sysClose(l.wakeFD)
+	_ = sysClose(l.roomFD)
 	l.running.Store(nil) // the runtime gives the goroutine's record to another
 }
 

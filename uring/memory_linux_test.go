@@ -78,7 +78,7 @@ func TestMemoryIsNotForked(t *testing.T) {
 			}
 		}
 	}
-	if want := len(e.rings) + len(set.all); rings < want {
+	if want := len(batchRings(t, e)) + len(set.all); rings < want {
 		t.Errorf("%d mappings of rings are there, for %d rings", rings, want)
 	}
 	for i, l := range set.all {
@@ -103,7 +103,7 @@ func TestMemoryIsNotForked(t *testing.T) {
 	}
 }
 
-// exchange moves bytes between a parked ring and a connection that the loops serve.
+// exchange moves bytes between a goroutine and a connection that the loops serve.
 func exchange(t *testing.T, e *Engine) {
 	t.Helper()
 	l, err := e.Listen(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, "tcp4", accept.Config{})

@@ -81,13 +81,13 @@ func TestSmallerRings(t *testing.T) {
 	if got.Err != "" {
 		t.Fatal(got.Err)
 	}
-	if got.First == defaultEntries {
+	if got.First == manyEntries {
 		t.Skip("needs a kernel that charges rings to RLIMIT_MEMLOCK: before 5.12, or from 6.14")
 	}
 	if got.First <= minEntries {
 		t.Errorf("a ring of %d entries is made where a longer one fits", got.First)
 	}
-	if len(got.Rings) == 0 {
+	if len(got.Rings) == 0 && Probe().Found.Has(FeatureSockNonempty) {
 		t.Error("the engine has no ring")
 	}
 	for _, n := range got.Rings {

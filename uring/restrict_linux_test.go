@@ -35,7 +35,7 @@ var kinds = []struct {
 	allowed func(Features) allowed
 	make    func(Features) (*ring, error)
 }{
-	{"parked", allowedParked, func(f Features) (*ring, error) {
+	{"batch", allowedBatch, func(f Features) (*ring, error) {
 		return newRing(8, 64, setupFlags(f)|setupRestricted(f))
 	}},
 	{"loop", allowedLoop, newLoopRing},
@@ -168,15 +168,10 @@ func TestRingsAreRestricted(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := newEngine(t, Config{Without: c.without})
-			for i, p := range e.rings {
-				o := &op{sqe: sqe{opcode: opNop}}
-				if !p.addOp(o) {
-					t.Fatal("the table of ops is full")
+			for i, r := range batchRings(t, e) {
+				if err := ask(t, r, opNop, 0); !errors.Is(err, c.want) {
+					t.Errorf("the ring of poller %d: a nop ended with %v, want %v", i, err, c.want)
 				}
-				if _, err := p.run(o, false); !errors.Is(err, c.want) {
-					t.Errorf("parked ring %d: a nop ended with %v, want %v", i, err, c.want)
-				}
-				p.ops.remove(o)
 			}
 			set, err := e.startLoops()
 			if err != nil {

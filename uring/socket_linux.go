@@ -110,6 +110,7 @@ func receive(sysfd int32, p []byte) (int, syscall.Errno) {
 func (s *Socket) received(n int, errno syscall.Errno) (int, error) {
 	switch {
 	case n > 0 && errno == 0:
+		s.read.last = n
 		raceAcquire()
 		return n, nil
 	case errno == 0:
@@ -130,6 +131,10 @@ func (s *Socket) park(d *direction, buf []byte, events uint32) error {
 // goroutine ran, and parks: a P that has work must not spin.
 const yieldLimit = 3 * time.Microsecond
 
+// lookTime is less than a look takes. It bounds the looks where no time passes: in a
+// testing/synctest bubble.
+const lookTime = 50 * time.Nanosecond
+
 // spin looks for data for as long as BusyPoll says: EAGAIN says that none came. One
 // goroutine spins at a time. It yields between looks, and gives up when another
 // goroutine has run meanwhile.
@@ -139,11 +144,8 @@ func (s *Socket) spin(p []byte) (n int, errno syscall.Errno) {
 		return 0, syscall.EAGAIN
 	}
 	defer e.spinning.Store(false)
-	start := clock()
-	if inBubble(start) { // where time stands still for as long as anybody spins
-		return 0, syscall.EAGAIN
-	}
-	for last := start; ; {
+	start, looks := clock(), e.config.BusyPoll/lookTime
+	for last := start; ; looks-- {
 		if s.read.state.Load()&dirAborted != 0 {
 			return 0, syscall.EAGAIN
 		}
@@ -153,7 +155,7 @@ func (s *Socket) spin(p []byte) (n int, errno syscall.Errno) {
 		}
 		runtime.Gosched()
 		now := clock()
-		if now-last > int64(yieldLimit) || now-start > int64(e.config.BusyPoll) {
+		if now-last > int64(yieldLimit) || now-start > int64(e.config.BusyPoll) || looks <= 0 {
 			e.spinsLost.Add(1)
 			return 0, syscall.EAGAIN
 		}

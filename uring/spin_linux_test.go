@@ -86,17 +86,16 @@ func TestSpinFinds(t *testing.T) {
 	defer runtime.GOMAXPROCS(old)
 	e := newEngine(t, Config{BusyPoll: time.Hour}) // ended by what comes, or by a yield that takes long
 	s, peer := newPair(t, e)
-	p := s.ring
 	buf := make([]byte, 1)
 	until(t, "a receive ends while its reader spins", func() bool {
-		before := p.spins.Load() + p.spinsLost.Load()
+		before := e.spins.Load() + e.spinsLost.Load()
 		read := make(chan error, 1)
 		go func() {
 			_, err := s.Read(buf)
 			read <- err
 		}()
 		until(t, "the reader spins", func() bool {
-			return p.spinning.Load() || p.spins.Load()+p.spinsLost.Load() > before
+			return e.spinning.Load() || e.spins.Load()+e.spinsLost.Load() > before
 		})
 		if _, err := unix.Write(peer, buf); err != nil {
 			t.Fatal(err)
@@ -104,19 +103,19 @@ func TestSpinFinds(t *testing.T) {
 		if err := <-read; err != nil {
 			t.Fatal(err)
 		}
-		return p.spins.Load() > 0
+		return e.spins.Load() > 0
 	})
 }
 
 // TestOneSpins has a second reader park at once.
 func TestOneSpins(t *testing.T) {
 	e := newEngine(t, Config{BusyPoll: time.Hour})
-	p := e.rings[0]
-	p.spinning.Store(true)
-	if o := new(op); p.spin(o) {
-		t.Error("a second reader spins, and finds what did not come")
+	s, _ := newPair(t, e)
+	e.spinning.Store(true)
+	if n, errno := s.spin(make([]byte, 1)); errno != unix.EAGAIN {
+		t.Errorf("a second reader finds what did not come: %d bytes, %v", n, errno)
 	}
-	if n := p.spins.Load() + p.spinsLost.Load(); n != 0 || !p.spinning.Load() {
+	if n := e.spins.Load() + e.spinsLost.Load(); n != 0 || !e.spinning.Load() {
 		t.Error("a second reader spins")
 	}
 }

@@ -8,20 +8,22 @@ import (
 	"testing"
 
 	"github.com/ringfd/ringfd/internal/child"
+	"github.com/ringfd/ringfd/internal/testsize"
 )
 
 // setUp is what came of an engine and its loops with so many descriptors left, and
 // how many descriptors they left behind.
 type setUp struct {
-	Left, Rings, Loops int
-	Err                string
-	NoFile             bool // Err is EMFILE
-	Leaked             int
+	Left, Pollers, Loops int
+	Err                  string
+	NoFile               bool // Err is EMFILE
+	Leaked               int
 }
 
 // fewFilesForLoops makes an engine and its loops with enough descriptors, and then
 // with 0, 1, 2 … left.
 func fewFilesForLoops() any {
+	testsize.Now.Poll = 2
 	all := []setUp{setUpWith(1 << 10)} // what a process opens once is open now
 	before, first := openFiles(), firstFree()
 	for left := range 20 {
@@ -38,7 +40,7 @@ func setUpWith(left int) setUp {
 	s := setUp{Left: left}
 	e, err := New(Config{Loops: LoopConfig{Count: 2}})
 	if err == nil {
-		s.Rings = len(e.rings)
+		s.Pollers = len(pollersOf(e))
 		var set *loops
 		if set, err = e.startLoops(); err == nil {
 			s.Loops = len(set.all)
@@ -67,7 +69,7 @@ func TestSetUpWithFewDescriptors(t *testing.T) {
 	var all []setUp
 	child.Run(t, "few files for loops", &all)
 	plenty := all[0]
-	if plenty.Err != "" || plenty.Loops != 2 || plenty.Rings == 0 {
+	if plenty.Err != "" || plenty.Loops != 2 || plenty.Pollers < 2 {
 		t.Fatalf("with enough descriptors: %+v", plenty)
 	}
 	fewer, none := 0, 0
@@ -82,10 +84,10 @@ func TestSetUpWithFewDescriptors(t *testing.T) {
 			}
 			continue
 		}
-		if s.Rings < 1 || s.Loops < 1 {
+		if s.Pollers < 1 || s.Loops < 1 {
 			t.Errorf("with %d descriptors left nothing works, and there is no error: %+v", s.Left, s)
 		}
-		if s.Rings < plenty.Rings || s.Loops < plenty.Loops {
+		if s.Pollers < plenty.Pollers || s.Loops < plenty.Loops {
 			fewer++
 		}
 	}

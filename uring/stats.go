@@ -12,7 +12,8 @@ type LoopStats struct {
 	// Connections is how many the loop serves now, InFlight how many requests of
 	// its ring have not ended, and Buffers how many provided buffers it has: it
 	// adds some when they run out, up to a limit. A loop at rest has a request for
-	// each connection, for each listener that it accepts from, and for its wake-up.
+	// each connection, for each listener that it accepts from, for its wake-up, and
+	// for room in sockets that had none.
 	Connections, InFlight, Buffers int
 	// Turns is how often the loop went round: took what had completed, ran the
 	// handlers, submitted what they asked for. TurnLength says how long it was

@@ -234,6 +234,17 @@ func newEpollEvent(events uint32, token uint64) *epollEvent {
 	return &epollEvent{Events: events, Fd: int32(uint32(token)), Pad: int32(uint32(token >> 32))}
 }
 
+// sysEpollAwaitRoom has epoll tell once that fd has room, or an error. It keeps its P.
+func sysEpollAwaitRoom(epoll int, fd int32, token uint64, again bool) syscall.Errno {
+	op := unix.EPOLL_CTL_ADD
+	if again {
+		op = unix.EPOLL_CTL_MOD
+	}
+	e := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: int32(uint32(token)), Pad: int32(uint32(token >> 32))}
+	_, _, errno := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epoll), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(&e)), 0, 0)
+	return errno
+}
+
 // sysEpollDelete takes fd out of epoll. Closing the last descriptor of a socket does so too.
 func sysEpollDelete(epoll, fd int) { _ = unix.EpollCtl(epoll, unix.EPOLL_CTL_DEL, fd, nil) }
 

@@ -191,6 +191,14 @@ func sysEpollAdd(epoll, fd int, events uint32, token uint64) error {
 	return asError(kernel().EpollAdd(epoll, fd, events, token))
 }
 
+func sysEpollAwaitRoom(epoll int, fd int32, token uint64, again bool) syscall.Errno {
+	const events = unix.EPOLLOUT | unix.EPOLLONESHOT
+	if again {
+		return kernel().EpollModify(epoll, int(fd), events, token)
+	}
+	return kernel().EpollAdd(epoll, int(fd), events, token)
+}
+
 func sysEpollModify(epoll, fd int, events uint32, token uint64) error {
 	return asError(kernel().EpollModify(epoll, fd, events, token))
 }

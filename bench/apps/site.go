@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/ringfd/ringfd"
 	"github.com/ringfd/ringfd/accept"
@@ -104,20 +102,8 @@ func (s *site) serveInside(l *accept.Listener, handle func(net.Conn)) error {
 // answered counts a message whose reply is about to go, after the work that a handler
 // has with it.
 func (s *site) answered() {
-	compute(s.spec.Work)
+	labserver.Compute(s.spec.Work)
 	s.messages.Add(1)
-}
-
-// roundTime is about what a hash of 64 bytes takes.
-const roundTime = 100 * time.Nanosecond
-
-// compute does as many hashes as take d, about: the same work wherever it runs.
-func compute(d time.Duration) {
-	var block [64]byte
-	for range d / roundTime {
-		sum := sha256.Sum256(block[:])
-		copy(block[:], sum[:])
-	}
 }
 
 // counting counts what it accepts.

@@ -93,7 +93,7 @@ func (g *generator) run(d time.Duration) (*Result, error) {
 	result, s := g.script.result, g.script
 	result.Driver, result.Wall, result.Usage = g.kind, wall, usage
 	result.Busy = max(0, (usage.CPU.Total()-s.idle).Seconds()/wall.Seconds())
-	result.Latency = LatencyOf(s.latencies)
+	result.Latency, result.LeastShare = LatencyOf(s.latencies), s.shares.least
 	if s.quiet != nil {
 		quiet := LatencyOf(s.quiet)
 		result.Quiet = &quiet

@@ -140,6 +140,10 @@ type Result struct {
 	// Late is by how much a send was behind its schedule because the generator
 	// itself came late, at most. Open loop.
 	Late time.Duration `json:"late_ns,omitempty"`
+	// LeastShare is what the connection that got the fewest answers in a second got, of
+	// the mean: the least of all whole seconds of a closed loop in which each connection
+	// has its own messages. 0 where there was no such second, or one got none.
+	LeastShare float64 `json:"least_share,omitempty"`
 	// Latency is from before a message's send, or from when it should have been
 	// sent in open loop, to the receipt of its last byte.
 	Latency Latency `json:"latency"`

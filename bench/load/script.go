@@ -35,7 +35,8 @@ type script struct {
 	end      int64 // when the run's last messages are sent
 	flood    int64 // when the last connection begins to flood, in Flood
 	schedule schedule
-	underway int   // messages that were sent and not answered, each receiver counted
+	underway int // messages that were sent and not answered, each receiver counted
+	shares   shares
 	progress int64 // when something came last, or was sent while nothing was under way
 	probed   int64 // when members were last looked for
 
@@ -92,7 +93,7 @@ func newScript(spec Spec, text *text) *script {
 	if text != nil { // from here on sizes are those on the wire
 		spec.Request, spec.Reply = len(text.request), len(text.reply)
 	}
-	s := &script{spec: spec, text: text, stall: StallLimit, phase: running, latencies: newHistogram()}
+	s := &script{spec: spec, text: text, stall: StallLimit, phase: running, latencies: newHistogram(), shares: newShares(spec)}
 	largest, ring := spec.Request, ringSize(spec.Depth)
 	s.mask = uint64(ring - 1)
 	switch spec.Workload {
@@ -171,6 +172,7 @@ func (s *script) begin(p phase, d time.Duration, now int64) {
 	s.phase, s.end, s.progress, s.probed = p, now+int64(d), now, now
 	s.result, s.idle, s.flood = Result{}, 0, 0
 	s.latencies.Reset()
+	s.shares.begin(now)
 	for i := range s.authors {
 		s.authors[i] = author{}
 	}
@@ -346,6 +348,7 @@ func (s *script) answered(i int, m *message, now int64) {
 	default:
 		record(s.latencies, now-m.start)
 		s.result.Messages++
+		s.shares.answered(i, now)
 	}
 	s.underway--
 	if s.spec.Workload == Churn {

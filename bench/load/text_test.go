@@ -187,8 +187,9 @@ func TestTextMistakes(t *testing.T) {
 	} {
 		for _, spec := range []Spec{textSpecs[1], textSpecs[5]} {
 			t.Run(string(spec.Workload)+"/"+name, func(t *testing.T) {
+				const first = 5 // that is wrong
 				s := &textServer{change: func(n uint64, body string) string {
-					if n < 10 {
+					if n < first {
 						return body
 					}
 					return change(body)
@@ -196,8 +197,11 @@ func TestTextMistakes(t *testing.T) {
 				s.start(t, &spec)
 				spec.Conns, spec.Depth = 1, 1
 				g := mustOpen(t, spec)
-				if r, err := g.run(20 * time.Millisecond); !errors.Is(err, errMixedUp) {
-					t.Errorf("%v, %+v", err, r)
+				for s.messages.Load() < first {
+					r, err := g.run(time.Millisecond)
+					if wrong := s.messages.Load() >= first; wrong != errors.Is(err, errMixedUp) {
+						t.Fatalf("%v after %d messages, %+v", err, s.messages.Load(), r)
+					}
 				}
 			})
 		}

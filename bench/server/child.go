@@ -52,24 +52,16 @@ type child struct {
 func (c *child) Start(spec control.ServerSpec) (control.Ready, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel, c.done = cancel, make(chan error, 1)
-	c.Server = New(Spec{Service: spec.Service, Request: spec.Request, Reply: spec.Reply, Buffer: spec.Buffer})
+	c.Server = New(Spec{Service: spec.Service, Request: spec.Request, Reply: spec.Reply, Buffer: spec.Buffer, Work: spec.Work})
 	ready, err := c.listen(ctx, spec)
 	if err != nil {
 		cancel()
 		return ready, err
 	}
 	for range spec.Computing {
-		go compute(ctx)
+		go computeOn(ctx)
 	}
 	return ready, err
-}
-
-// compute takes a P until ctx ends, but for what the scheduler takes back.
-func compute(ctx context.Context) {
-	for ctx.Err() == nil {
-		for range 1 << 20 {
-		}
-	}
 }
 
 func (c *child) listen(ctx context.Context, spec control.ServerSpec) (control.Ready, error) {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/ringfd/ringfd/bench/control"
 )
@@ -15,6 +16,8 @@ type Spec struct {
 	Request, Reply int
 	// Buffer is the size of the receive buffer that each connection has.
 	Buffer int
+	// Work is how long Echo computes for each message, about.
+	Work time.Duration
 	// Forgets takes the counts of a connection when it ends, and forgets it. In
 	// Fanout that is too early for what others still write to it: else those that
 	// ended are kept until the server ends, which is too long for a soak.
@@ -39,6 +42,7 @@ func (s *Server) echo(c connection) error {
 		if err != nil {
 			return err
 		}
+		Compute(s.spec.Work)
 		if _, err := c.Write(buffer[:n]); err != nil {
 			return err
 		}

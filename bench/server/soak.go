@@ -135,9 +135,9 @@ func (s *soak) Stop() error {
 	}
 	stats := s.backend.Stats()
 	if !soon(func() bool { stats = s.backend.Stats(); return nothingOpen(stats) }) {
-		text := fmt.Sprintf("when all had ended there were %d sockets, %d listeners and %d requests on the parked rings", stats.Sockets, stats.Listeners, stats.InFlight)
+		text := fmt.Sprintf("when all had ended there were %d sockets, %d listeners and %d requests of goroutines", stats.Sockets, stats.Listeners, stats.InFlight)
 		for i, loop := range stats.Loops {
-			text += fmt.Sprintf(", %d on loop %d beside its wake-up", loop.InFlight-1, i)
+			text += fmt.Sprintf(", %d on loop %d beside its own", loop.InFlight-loopsOwn, i)
 		}
 		errs = append(errs, errors.New(text))
 	}
@@ -148,9 +148,12 @@ func (s *soak) Stop() error {
 	return errors.Join(errs...)
 }
 
+// loopsOwn are the requests that each loop has for itself: for its wake-up and for room.
+const loopsOwn = 2
+
 func nothingOpen(s ringfd.Stats) bool {
 	return s.Sockets == 0 && s.Listeners == 0 && s.InFlight == 0 &&
-		!slices.ContainsFunc(s.Loops, func(l ringfd.LoopStats) bool { return l.InFlight != 1 }) // its wake-up
+		!slices.ContainsFunc(s.Loops, func(l ringfd.LoopStats) bool { return l.InFlight != loopsOwn })
 }
 
 // soon reports whether something comes true, with a moment for what is on its way.

@@ -29,6 +29,7 @@ type benchRunCommand struct {
 	Full     bool              `help:"Choose from the full matrix, which takes hours, instead of the headline." xor:"cells"`
 	Serve    bool              `help:"Choose from the cells that judge Backend.Serve, instead of the headline." xor:"cells"`
 	Apps     bool              `help:"Choose from the cells of real programs, instead of the headline." xor:"cells"`
+	Fair     bool              `help:"Choose from the cells that tell how evenly connections are served, instead of the headline." xor:"cells"`
 	Targets  []string          `name:"target" help:"Run these targets only, see --list." placeholder:"NAME"`
 	Also     map[string]string `help:"Run the io_uring of another build of this command too, such as one with -tags giouring; with --apps, of ringfd-apps." placeholder:"NAME=PATH"`
 	Peers    string            `help:"The folder with the programs of the other targets. By default that of this command." placeholder:"FOLDER"`
@@ -120,6 +121,8 @@ func (c *benchRunCommand) config() (bench.Config, error) {
 		cells = bench.Serve()
 	case c.Apps:
 		cells = bench.Apps()
+	case c.Fair:
+		cells = bench.Fair()
 	}
 	var err error
 	if config.Cells, err = bench.Select(cells, c.Cells); err != nil {

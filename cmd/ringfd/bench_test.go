@@ -59,6 +59,18 @@ func TestBenchJSON(t *testing.T) {
 	}
 }
 
+// The real programs are in a program of their own, which `make peers` builds.
+func TestBenchApps(t *testing.T) {
+	cmd, stdout, stderr := start(t, nil, "bench", "--apps", "--list")
+	if out, code := finish(t, cmd, stdout); code != 0 || !strings.Contains(out, "http-64B-4000-procs2") || !strings.Contains(out, "by the net view") {
+		t.Errorf("code %d, stderr %s, stdout %s", code, stderr, out)
+	}
+	cmd, stdout, stderr = start(t, nil, "bench", "--apps", "--peers", t.TempDir())
+	if _, code := finish(t, cmd, stdout); code == 0 || !strings.Contains(stderr.String(), "make peers") {
+		t.Errorf("without them: code %d, stderr %s", code, stderr)
+	}
+}
+
 // Standard output is the JSON alone when it is asked for there.
 func TestBenchJSONOnly(t *testing.T) {
 	cmd, stdout, stderr := start(t, nil, append([]string{"bench", "--json", "-", "--target", "net", "--cell", "echo-64B-1", "--driver", "portable"}, aMoment...)...)

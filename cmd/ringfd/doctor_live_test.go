@@ -73,7 +73,7 @@ func TestLiveReport(t *testing.T) {
 	second := snapshot(12 * time.Second)
 	const row0 = "│ 0 │ 3 │ 50 │ 1.02µs │ 1.02µs │ more │ 3 │ 3 │ 0.25 │ 2 │ 3 │ 4 │ 5 │ 6 │ 7 │ 8 │ 9 │ 10 │ 3.0 MiB │"
 	const row1 = "│ 1 │ 2 │ 0 │ - │ - │ - │ - │ - │ - │ 0 │ 0 │ 0 │ 0 │ 0 │ 0 │ 0 │ 0 │ 0 │ 0 B │"
-	rings := "parked rings: in flight 0, completions 4, syscalls/completion 0.25,"
+	rings := "pollers: wake-ups 0, calls made for goroutines 4, syscalls/call 0.25,"
 	for _, c := range []struct {
 		name         string
 		report       liveReport
@@ -85,7 +85,7 @@ func TestLiveReport(t *testing.T) {
 		{"second", newLiveReport(second, first), []string{"in 2s: sockets 5, listeners 1", rings, row0, row1}, []string{"node", "since"}},
 		{"no time", newLiveReport(first, first), []string{"in 0s", "│ 0 │ 3 │ 0 │ - │"}, nil},
 		{"net", newLiveReport(&live.Snapshot{Backend: ringfd.Net, Uptime: time.Second}, nil),
-			[]string{"backend net", "no loops"}, []string{"parked rings", "│"}},
+			[]string{"backend net", "no loops"}, []string{"pollers", "│"}},
 	} {
 		var out strings.Builder
 		if err := c.report.write(&out); err != nil {
@@ -144,7 +144,7 @@ func TestDoctorLive(t *testing.T) {
 	path, _ := serveLive(t, newBusySource())
 	cmd, stdout, stderr := start(t, nil, "doctor", "--live", path, "--count", "2", "--interval", "1ms")
 	text, code := finish(t, cmd, stdout)
-	if code != 0 || stderr.Len() != 0 || strings.Count(text, "parked rings") != 2 || strings.Count(text, "since") != 1 {
+	if code != 0 || stderr.Len() != 0 || strings.Count(text, "pollers: ") != 2 || strings.Count(text, "since") != 1 {
 		t.Errorf("code %d, stderr %s, text\n%s", code, stderr, text)
 	}
 

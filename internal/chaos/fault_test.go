@@ -199,16 +199,3 @@ func (s *site) orphan(f *fd.FD, bytes pattern, half int) error {
 }
 
 func isDeadline(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
-
-// TestThreadsDie goes on until the kernel has dropped a request because the thread
-// that submitted it had ended, and the ring had made it again.
-func TestThreadsDie(t *testing.T) {
-	s := styles[1].open(t)
-	s.listen(t)
-	end := dyingThreads(t, s)
-	for s.backend.Stats().Resubmitted == 0 { // the guard's patience ends it
-		s.traffic(t, 2, 16<<10)
-	}
-	end()
-	t.Logf("%d requests were made again", s.backend.Stats().Resubmitted)
-}

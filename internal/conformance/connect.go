@@ -48,6 +48,20 @@ var connectCases = []Case{
 		err := f.Connect(t.Context(), &net.UnixAddr{Name: long, Net: "unix"})
 		wantConnectErr(t, f, err, fd.Unexpected, fd.ConnectOther, syscall.EINVAL)
 	}},
+	{Name: "UnixBacklogFull", Unix: true, Linux: true, Core: true, Run: func(t *testing.T, e *Env) {
+		l := e.Listen(t, accept.Config{Backlog: 1})
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for range 16 {
+			f := e.Backend.Socket()
+			t.Cleanup(func() { _ = f.Close() })
+			if err := f.Connect(ctx, l.Addr()); err != nil { // at once, as with net: nobody waits for room
+				wantConnectErr(t, f, err, fd.Unexpected, fd.ConnectOther, syscall.EAGAIN)
+				return
+			}
+		}
+		t.Fatal("a backlog of 1 takes 16 connections")
+	}},
 	{Name: "ConnectTimeout", TCP: true, Linux: true, Core: true, Run: func(t *testing.T, e *Env) {
 		addr := fullListener(t, e)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

@@ -115,9 +115,19 @@ func (r Row) Open(t testing.TB, change ...func(*ringfd.Options)) *ringfd.Backend
 	}
 	t.Cleanup(func() {
 		leak.Backend(t, b)
+		wantNoneWaited(t, b)
 		if err := b.Close(); err != nil {
 			t.Errorf("Backend.Close: %v", err)
 		}
 	})
 	return b
+}
+
+// wantNoneWaited fails the test if a request of a goroutine waits in the kernel, or ever
+// did: a poller gives up a ring in which one does.
+func wantNoneWaited(t testing.TB, b *ringfd.Backend) {
+	t.Helper()
+	if s := b.Stats(); s.InFlight != 0 || s.RingsLost != 0 {
+		t.Errorf("%d requests of goroutines wait in the kernel, and %d rings were lost", s.InFlight, s.RingsLost)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -47,6 +48,7 @@ func peers() any {
 	all.Wait()
 	fmt.Print(stuck)
 	_, _ = io.Copy(io.Discard, os.Stdin)
+	runtime.KeepAlive(connections) // or the garbage collector closes some
 	return n
 }
 
@@ -73,6 +75,11 @@ var kinds = map[string]func(net.Conn){
 	},
 	// deaf ones ask, and never read the answers.
 	"deaf": func(c net.Conn) { _, _ = c.Write([]byte("x")) },
+	// half ones ask, end their half of the connection, and never read the answers.
+	"half": func(c net.Conn) {
+		_, _ = c.Write([]byte("x"))
+		_ = c.(*net.UnixConn).CloseWrite()
+	},
 	// flooding ones send until nothing is taken for a while, and never read.
 	"flooding": func(c net.Conn) {
 		block := make([]byte, 64<<10)

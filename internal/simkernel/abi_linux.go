@@ -72,7 +72,7 @@ const (
 
 	mapSQEs = 0x10000000
 
-	registerRestrictions, registerEnable                                                          = 11, 12
+	registerRestrictions, registerEnable, registerIOWQ                                            = 11, 12, 19
 	unregisterPersonality                                                                         = 10
 	registerProbe, registerPbuf, unregisterPbuf, registerSyncCancel, registerNAPI, unregisterNAPI = 8, 22, 23, 24, 27, 28
 )

@@ -9,7 +9,7 @@ import (
 // The events of epoll_ctl(2).
 const (
 	epollIn, epollOut, epollErr, epollHup, epollRDHup = 1, 4, 8, 16, 0x2000
-	epollEdge                                         = 1 << 31
+	epollEdge, epollOneShot                           = 1 << 31, 1 << 30
 )
 
 // registration is what an epoll instance knows of a socket. Events are edge-triggered:
@@ -77,8 +77,8 @@ func (k *Kernel) EpollAdd(epoll, fd int, events uint32, token uint64) syscall.Er
 	case f.registrationWith(e) != nil:
 		k.violate("descriptor %d is added twice to an epoll instance", fd)
 		return syscall.EEXIST
-	case events&epollEdge == 0:
-		k.violate("descriptor %d is added without EPOLLET", fd)
+	case events&(epollEdge|epollOneShot) == 0:
+		k.violate("descriptor %d is added without EPOLLET or EPOLLONESHOT", fd)
 	}
 	r := &registration{epoll: e, f: f, events: events, token: token, dice: NewDice(k.seed, uint64(fd), 5)}
 	if d := f.dice[0]; !k.probing && d.Roll(k.Weights.Fail) {
@@ -104,7 +104,7 @@ func (k *Kernel) EpollModify(epoll, fd int, events uint32, token uint64) syscall
 		k.violate("a registration of descriptor %d is changed that is not there", fd)
 		return syscall.ENOENT
 	}
-	r.events, r.token = events, token
+	r.events, r.token, r.ready, r.late = events, token, false, false
 	r.look()
 	return 0
 }
@@ -148,6 +148,9 @@ func (r *registration) look() {
 // present is what is ready of what is asked for. Looking for room and finding none has
 // the socket tell when there is some.
 func (r *registration) present() uint32 {
+	if r.events == 0 {
+		return 0 // it has told, once
+	}
 	now := r.f.readiness()
 	if e := r.f.end; e != nil && now&epollOut == 0 {
 		e.noSpace = true
@@ -257,6 +260,9 @@ func (k *Kernel) EpollWait(fd, most int) (events []Event) {
 		r.ready, r.lies = false, false
 		if now != 0 { // else it was spurious, or somebody was faster
 			k.note("event", r.f.who(), int64(now))
+			if r.events&epollOneShot != 0 {
+				r.events, r.late = 0, false
+			}
 			events = append(events, Event{now, r.token})
 		}
 	}

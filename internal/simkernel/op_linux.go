@@ -195,6 +195,9 @@ func (k *Kernel) check(o *op) {
 	if k.probing {
 		return
 	}
+	if o.ring.bounded && o.moves() && !o.mustNotWait() {
+		k.violate("a send of a loop may wait in the kernel, on descriptor %d", o.s.fd)
+	}
 	if o.f.nonblock && !o.mustNotWait() && !o.enabled() && (o.moves() || o.s.opcode == opRecv) {
 		// It leaks EAGAIN now and then (Linux 6.18, Seastar's issue 3435).
 		k.violate("a request with opcode %d waits on descriptor %d, which does not block", o.s.opcode, o.s.fd)
@@ -323,6 +326,10 @@ func (o *op) pollResult() int32 {
 		if len(o.f.queue) > 0 {
 			ready = pollIn
 		}
+	case o.f.kind == kindEpoll:
+		if slices.ContainsFunc(o.f.regs, func(r *registration) bool { return r.ready && r.present() != 0 }) {
+			ready = pollIn
+		}
 	case e == nil:
 		return pollHup
 	default:
@@ -339,7 +346,7 @@ func (o *op) pollResult() int32 {
 			ready |= pollErr
 		}
 	}
-	return ready & (int32(o.s.opFlags) | pollErr | pollHup)
+	return ready & (int32(o.s.opFlags) | pollErr | pollHup | pollRDHup) // asked for or not: IO_POLL_UNMASK
 }
 
 // perform goes on with o: it may end, or complete once of many times, or go on

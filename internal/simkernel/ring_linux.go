@@ -31,6 +31,7 @@ type ring struct {
 	disabled bool
 	missed   int      // cancels in a row that found nothing
 	poller   bool     // it was asked for what only pollers ask
+	bounded  bool     // its workers are: it is a loop's
 	batch    []*op    // of a poller, in the present enter
 	posts    []func() // their completions
 	allowed  *allowed // nil: all
@@ -426,6 +427,7 @@ func (k *Kernel) Register(fd int, opcode uint32, arg unsafe.Pointer, n uint32) s
 		return syscall.EBADF
 	}
 	r := f.ring
+	r.bounded = r.bounded || opcode == registerIOWQ
 	if !k.probing && r.dice.Roll(k.Weights.Setup) {
 		k.played("register refused")
 		return buffErrnos[r.dice.N(len(buffErrnos))]
@@ -437,6 +439,8 @@ func (k *Kernel) Register(fd int, opcode uint32, arg unsafe.Pointer, n uint32) s
 		return syscall.EACCES
 	}
 	switch opcode {
+	case registerIOWQ:
+		return 0
 	case registerRestrictions:
 		if !k.features.Restrictions {
 			return syscall.EINVAL
