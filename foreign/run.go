@@ -83,7 +83,7 @@ func (b *binary) all(kind string) (results, error) {
 // alone runs one test in a process of its own, which may end in any way.
 func (b *binary) alone(kind string, got results, test string) error {
 	own := make(results)
-	if _, err := b.run(kind, own, []string{test}, min(b.timeout, 2*time.Minute)); err != nil {
+	if _, err := b.run(kind, own, []string{test}, b.timeout/3); err != nil {
 		return err
 	}
 	if own[test] == "" {

@@ -79,12 +79,12 @@ func TestDeadlineSuspended(t *testing.T) {
 	var d direction
 	defer d.stopDeadline()
 	set(t, &d, time.Unix(1, 0), true)
-	d.suspendDeadline(true)
+	d.suspendDeadline(new(Engine), true)
 	if d.state.Load() != 0 {
 		t.Error("a suspended deadline refuses calls")
 	}
 	set(t, &d, time.Unix(2, 0), false)
-	d.suspendDeadline(false)
+	d.suspendDeadline(new(Engine), false)
 	if d.state.Load()&abortDeadline == 0 {
 		t.Error("the deadline is gone")
 	}
