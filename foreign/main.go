@@ -75,7 +75,7 @@ func foreign(root, only string, short bool, retries int) (ok bool, err error) {
 			continue
 		}
 		begun := time.Now()
-		got, flaky, err := p.run(goroot, work, test2json, retries)
+		got, flaky, err := p.run(goroot, work, test2json, rows, retries)
 		if err != nil {
 			notes = append(notes, fmt.Sprintf("%s: %v", p.name, err))
 			ok = false

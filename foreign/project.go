@@ -45,7 +45,7 @@ func (p project) fetch(goroot, work string) (string, error) {
 
 // run runs the tests of all parts, for each of kinds, and tells which passed on ours
 // when they were tried again only.
-func (p project) run(goroot, work, test2json string, retries int) (got []results, flaky []string, err error) {
+func (p project) run(goroot, work, test2json string, rows []*known, retries int) (got []results, flaky []string, err error) {
 	src, err := p.fetch(goroot, work)
 	if err != nil {
 		return nil, nil, err
@@ -65,6 +65,7 @@ func (p project) run(goroot, work, test2json string, retries int) (got []results
 			return nil, nil, err
 		}
 		b.test2json = test2json
+		b.known = func(test, kind string) bool { return isKnown(rows, p.name, prefix+test, kind) }
 		var plain results
 		for i, kind := range kinds {
 			log, err := os.Create(filepath.Join(work, "log", name+"."+kind))
@@ -79,8 +80,8 @@ func (p project) run(goroot, work, test2json string, retries int) (got []results
 			for _, test := range slices.Sorted(lost(plain, own)) {
 				top, _, _ := strings.Cut(test, "/")
 				for range retries {
-					if err == nil && own[test] != passed {
-						if err = b.alone(kind, own, top); own[test] == passed {
+					if err == nil && own[test] != passed && !b.known(top, kind) {
+						if err = b.alone(kind, own, top, b.timeout/3); own[test] == passed {
 							flaky = append(flaky, prefix+test+" on "+kind)
 						}
 					}

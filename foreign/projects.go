@@ -38,7 +38,7 @@ var projects = []project{
 		{dir: "internal/transport"},
 		{dir: "test", timeout: 10 * time.Minute},
 	}},
-	{name: "net", parts: []part{{dir: "net", timeout: 90 * time.Second, files: []string{
+	{name: "net", parts: []part{{dir: "net", timeout: time.Minute, files: []string{
 		"conn_test.go", "dial_test.go", "dial_unix_test.go", "error_test.go", "error_posix_test.go",
 		"error_unix_test.go", "external_test.go", "file_test.go", "ipsock_test.go", "listen_test.go",
 		"mptcpsock_linux_test.go", "net_test.go", "protoconn_test.go", "rawconn_test.go",
