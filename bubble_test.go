@@ -164,6 +164,7 @@ func TestBubbleAccepts(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(16)) // so that a poller is added in the bubble
 		dialled := make(chan error, 1)
 		go func() {
 			for conformance.AtRest("accept.(*Listener).Accept") == 0 {

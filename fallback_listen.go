@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,8 +30,12 @@ type streamListener interface {
 type netAcceptor struct {
 	backend *netBackend
 	l       streamListener
+	path    accept.Path
 	life    context.Context // ends with Close
 	end     context.CancelFunc
+
+	// duplicated: others have the descriptor (File), and may make it block.
+	duplicated atomic.Bool
 
 	mu       sync.Mutex
 	deadline time.Time  // the user's
@@ -47,7 +52,7 @@ func (b *netBackend) listen(addr net.Addr, network string, config accept.Config)
 	}
 	lc := net.ListenConfig{
 		KeepAlive:       -1,
-		KeepAliveConfig: config.KeepAlive,
+		KeepAliveConfig: fd.KeepAlive(config.KeepAlive),
 		Control: func(network, address string, c syscall.RawConn) error {
 			if err := beforeBind(c, config); err != nil {
 				return err
@@ -64,11 +69,16 @@ func (b *netBackend) listen(addr net.Addr, network string, config accept.Config)
 		return nil, bare(err)
 	}
 	a := &netAcceptor{backend: b, l: l.(streamListener)}
+	if u, ok := l.(*net.UnixListener); ok { // which would remove a successor's path, too
+		u.SetUnlinkOnClose(false)
+		a.path.Bound(l.Addr())
+	}
 	a.changed = sync.NewCond(&a.mu)
 	a.life, a.end = context.WithCancel(context.Background())
 	a.life.Done() // made here, and not in the synctest bubble of one who asks first
 	if config.Backlog > 0 {
 		if err := control(a.l, func(h uintptr) error { return setBacklog(h, config.Backlog) }); err != nil {
+			a.path.Remove()
 			_ = l.Close()
 			return nil, err
 		}
@@ -76,6 +86,7 @@ func (b *netBackend) listen(addr net.Addr, network string, config accept.Config)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
+		a.path.Remove()
 		_ = l.Close()
 		return nil, net.ErrClosed
 	}
@@ -166,6 +177,9 @@ func (a *netAcceptor) applyDeadline() error {
 }
 
 func (a *netAcceptor) acceptOnce(ctx context.Context) (net.Conn, error) {
+	if a.duplicated.Load() {
+		_ = control(a.l, unblock)
+	}
 	if ctx.Done() == nil {
 		return a.l.Accept()
 	}
@@ -213,9 +227,16 @@ func (a *netAcceptor) Close() error {
 	delete(a.backend.listeners, a)
 	a.backend.mu.Unlock()
 	a.end()
+	a.path.Remove()
 	return bare(a.l.Close())
 }
 
 func (a *netAcceptor) Addr() net.Addr                        { return a.l.Addr() }
 func (a *netAcceptor) SyscallConn() (syscall.RawConn, error) { return a.l.SyscallConn() }
-func (a *netAcceptor) File() (*os.File, error)               { return a.l.File() }
+func (a *netAcceptor) SetUnlinkOnClose(unlink bool)          { a.path.SetUnlinkOnClose(unlink) }
+
+// File duplicates the descriptor. Its holder may make both block, which Accept undoes.
+func (a *netAcceptor) File() (*os.File, error) {
+	a.duplicated.Store(true)
+	return duplicate(a.l, a.l.Addr().Network()+":"+a.l.Addr().String())
+}

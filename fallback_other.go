@@ -228,11 +228,18 @@ func (s *netSocket) Connect(ctx context.Context, addr net.Addr) error {
 }
 
 func (s *netSocket) dial(ctx context.Context, addr net.Addr) (streamConn, error) {
+	ctx, _ = traced(ctx) // it is for Dial
 	config := &s.backend.dial
+	if err := fd.CheckConnect(config.LocalAddr, addr); err != nil {
+		return nil, err
+	}
+	if a, ok := addr.(*net.UnixAddr); ok && a.Net == "" {
+		addr = &net.UnixAddr{Name: a.Name, Net: "unix"}
+	}
 	d := net.Dialer{
 		LocalAddr:       config.LocalAddr,
 		KeepAlive:       -1,
-		KeepAliveConfig: config.KeepAlive,
+		KeepAliveConfig: fd.KeepAlive(config.KeepAlive),
 		Control:         config.Control,
 	}
 	conn, err := d.DialContext(ctx, addr.Network(), addr.String())
@@ -419,7 +426,7 @@ func (s *netSocket) File() (*os.File, error) {
 	s.mu.Lock()
 	s.duplicated = true
 	s.mu.Unlock()
-	return s.conn.File()
+	return duplicate(s.conn, s.conn.LocalAddr().Network()+":"+s.conn.LocalAddr().String()+"->"+s.conn.RemoteAddr().String())
 }
 
 func (s *netSocket) SetLinger(seconds int) error {

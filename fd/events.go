@@ -1,6 +1,7 @@
 package fd
 
 import (
+	"fmt"
 	"net"
 	"strconv"
 	"time"
@@ -35,6 +36,9 @@ type Events struct {
 	// Options.Loops.HandlerLimit). It is called on a goroutine of its own, while
 	// the handler may still run.
 	Held func(Held)
+	// Leaked: an FD was lost without Close, and its socket has been closed. It is called
+	// on a goroutine of its own.
+	Leaked func(Leaked)
 	// RingLost: an object of the kernel that many connections share failed, and
 	// they with it, or could not be replaced yet. The Backend goes on with a new
 	// one. It is called on a goroutine of its own, and must not close the Backend.
@@ -89,5 +93,5 @@ func SocketString(a net.Addr) string {
 		}
 		return "@" + a.Name
 	}
-	return a.String()
+	return fmt.Sprint(a) // which survives a nil pointer
 }

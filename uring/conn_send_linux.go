@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ringfd/ringfd/fd"
 )
 
 // sending is the sending half of a connection: a queue, and at most one request in
@@ -200,7 +202,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	wait := r.canWait() && !c.isData()
 	if !wait && c.send.queued > c.loop.set.config.WriteLimit {
-		return 0, errBacklog
+		return 0, fd.ErrWriteLimit
 	}
 	if c.hasMail() {
 		return c.writeBehind(r, p, wait)
@@ -222,10 +224,6 @@ func (c *conn) Write(p []byte) (int, error) {
 	c.ask(q, r.co)
 	return sent + q.n, q.err
 }
-
-// errBacklog says that too much of a connection waits to be sent: the peer does
-// not read. It is Retryable.
-var errBacklog = os.NewSyscallError("write", syscall.ENOBUFS)
 
 // Writev is Write of all the buffers: all of them are in the queue before it waits,
 // and none is where it fails for want of room.
@@ -250,7 +248,7 @@ func (c *conn) Writev(buffers [][]byte) (int64, error) {
 		}
 		switch {
 		case !wait && c.send.queued > c.loop.set.config.WriteLimit:
-			return 0, errBacklog
+			return 0, fd.ErrWriteLimit
 		case c.hasMail():
 		case !wait, size <= copyLimit && c.send.queued <= bufferedLimit:
 			return c.queueAll(buffers)
@@ -331,7 +329,7 @@ func (c *conn) admit(n int) error {
 	case c.deadlines[timerWrite].expired():
 		return os.ErrDeadlineExceeded
 	case c.remote.Load() > int64(c.loop.set.config.WriteLimit):
-		return errBacklog
+		return fd.ErrWriteLimit
 	}
 	c.remote.Add(int64(n))
 	return nil

@@ -18,7 +18,8 @@ type Engine struct {
 	used   Features
 
 	pollers   atomic.Pointer[[]*poller]
-	pollersMu sync.Mutex    // held to add one
+	pollersMu heldLock      // held to add one
+	addAt     int64         // by the clock: when one may be added, at the earliest; guarded by pollersMu
 	next      atomic.Uint32 // the poller of the next socket
 	wakers    wakers
 	requests  sync.Pool      // of *request, of goroutines
@@ -82,18 +83,22 @@ func (e *Engine) wantedPollers() int {
 	return testsize.Now.Pollers(runtime.GOMAXPROCS(0))
 }
 
+// addPoller adds one, unless that has just failed or another goroutine is about it: the
+// pollers that there are do as well.
 func (e *Engine) addPoller() []*poller {
-	e.pollersMu.Lock()
+	if !e.pollersMu.TryLock() {
+		return *e.pollers.Load()
+	}
 	defer e.pollersMu.Unlock()
 	all := *e.pollers.Load()
-	if len(all) >= e.wantedPollers() || e.isClosed() {
+	if len(all) >= e.wantedPollers() || e.isClosed() || clock() < e.addAt {
 		return all
 	}
 	var p *poller
-	err := net.ErrClosed
-	e.wakers.outside(func() { p, err = e.newPoller() })
-	if err != nil {
-		return all // those that there are do as well
+	var err error
+	if !e.wakers.outside(func() { p, err = e.newPoller() }) || err != nil {
+		e.addAt = clock() + int64(renewEvery)
+		return all
 	}
 	all = append(all[:len(all):len(all)], p)
 	e.pollers.Store(&all)

@@ -167,7 +167,7 @@ func (b *broadcast) leave(r *runner, fds []*fd.FD, done func(i, n int, err error
 	b.refuseFull(fds, r.loop.set.config.WriteLimit)
 	b.begin(context.Background(), fds, requestCopy, func(c *conn) error {
 		if c.loop == r.loop && c.send.queued > c.loop.set.config.WriteLimit {
-			return errBacklog
+			return fd.ErrWriteLimit
 		}
 		return c.admit(len(b.message))
 	})

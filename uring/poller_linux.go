@@ -102,6 +102,9 @@ func (p *poller) happened(ep *endpoint, events uint32) {
 	if events&ends != 0 {
 		bits |= dirReady | dirHungUp
 	}
+	if events&unix.EPOLLPRI != 0 {
+		bits |= dirUrgent
+	}
 	if bits != 0 && ep.read.event(bits, p.batch.usable()) {
 		p.batch.add(ep)
 	}

@@ -99,7 +99,7 @@ func (b *broadcast) refuseFull(fds []*fd.FD, limit int) {
 		full := s.behind.size > limit
 		s.behind.mu.Unlock()
 		if full {
-			b.asks[i].err = errBacklog
+			b.asks[i].err = fd.ErrWriteLimit
 		}
 	}
 }

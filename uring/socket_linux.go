@@ -65,6 +65,8 @@ func (s *Socket) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	defer d.gate.unlock()
+	const tries = 3 // at an urgent mark: see dirUrgent
+	left := tries
 	for spun := false; ; {
 		state := d.state.Load()
 		switch {
@@ -74,6 +76,10 @@ func (s *Socket) Read(p []byte) (int, error) {
 			had := d.attempt(state)
 			n, errno := receive(s.sysfd, p)
 			if errno == syscall.EAGAIN {
+				if state&dirUrgent != 0 && left > 0 {
+					left--
+					d.found(had)
+				}
 				continue
 			}
 			d.found(had)
@@ -87,6 +93,7 @@ func (s *Socket) Read(p []byte) (int, error) {
 				return s.received(n, errno)
 			}
 		default:
+			left = tries
 			if err := s.park(d, p, eventsRead); err != nil {
 				return 0, named("read", err)
 			}

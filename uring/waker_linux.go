@@ -11,11 +11,11 @@ import "sync"
 // tied to the bubble.
 type waker chan struct{}
 
-// wakers lends wakers. The ones that sockets give back are used again. Its goroutine
-// also makes all else that outlives the call that needs it first.
+// wakers lends wakers. The ones that sockets give back are used again. It has a goroutine
+// of the engine, which makes what must be of no bubble.
 type wakers struct {
-	fresh chan []waker
-	tasks chan task
+	work  chan func()
+	done  chan struct{}
 	quit  chan struct{}
 	ended sync.WaitGroup
 
@@ -23,42 +23,37 @@ type wakers struct {
 	free []waker
 }
 
-// task is work for the goroutine, and who waits for it.
-type task struct {
-	work func()
-	done waker
-}
-
 // wakersAtOnce is how many wakers are made at a time.
 const wakersAtOnce = 16
 
 func (w *wakers) start() {
-	w.fresh, w.tasks, w.quit = make(chan []waker), make(chan task), make(chan struct{})
-	w.ended.Go(w.make)
-}
-
-func (w *wakers) make() {
-	var some []waker
-	for {
-		if some == nil {
-			some = make([]waker, wakersAtOnce)
-			for i := range some {
-				some[i] = make(waker, 1)
+	w.work, w.done, w.quit = make(chan func()), make(chan struct{}), make(chan struct{})
+	w.ended.Go(func() {
+		for {
+			select {
+			case work := <-w.work:
+				work()
+				w.done <- struct{}{}
+			case <-w.quit:
+				return
 			}
 		}
-		select {
-		case w.fresh <- some:
-			some = nil
-		case t := <-w.tasks:
-			t.work()
-			t.done <- struct{}{}
-		case <-w.quit:
-			return
-		}
+	})
+}
+
+// outside runs work on the goroutine: what it makes and starts is of no bubble that the
+// caller is in. It reports false, and has done nothing, after stop.
+func (w *wakers) outside(work func()) bool {
+	select {
+	case w.work <- work:
+		<-w.done
+		return true
+	case <-w.quit:
+		return false
 	}
 }
 
-// stop ends the goroutine. Nobody asks for a waker any more.
+// stop ends the goroutine.
 func (w *wakers) stop() {
 	close(w.quit)
 	w.ended.Wait()
@@ -67,13 +62,8 @@ func (w *wakers) stop() {
 func (w *wakers) get() waker {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.free) == 0 {
-		select {
-		case some := <-w.fresh:
-			w.free = append(w.free, some...)
-		case <-w.quit: // the engine is closed: the last callers only learn that
-			return make(waker, 1)
-		}
+	if len(w.free) == 0 && !w.outside(w.makeSome) {
+		return make(waker, 1) // the engine is closed: the last callers only learn that
 	}
 	last := len(w.free) - 1
 	c := w.free[last]
@@ -81,18 +71,9 @@ func (w *wakers) get() waker {
 	return c
 }
 
-// outside runs work, in which goroutines are started, or channels and timers made, that
-// are there for longer than the caller: what a bubble has made belongs to the bubble,
-// whose end waits for its goroutines. False: the engine is closed, and work has not run.
-func (w *wakers) outside(work func()) bool {
-	done := w.get()
-	defer w.put(done)
-	select {
-	case w.tasks <- task{work, done}:
-		<-done
-		return true
-	case <-w.quit:
-		return false
+func (w *wakers) makeSome() {
+	for range wakersAtOnce {
+		w.free = append(w.free, make(waker, 1))
 	}
 }
 
