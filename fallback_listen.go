@@ -40,6 +40,7 @@ type netAcceptor struct {
 	mu       sync.Mutex
 	deadline time.Time  // the user's
 	aborting int        // Accepts that a context is ending
+	aborts   int        // how often one began to
 	timed    int        // Accepts that the deadline is for
 	waived   bool       // Serve has taken the deadline away
 	changed  *sync.Cond // timed or deadline
@@ -74,6 +75,7 @@ func (b *netBackend) listen(addr net.Addr, network string, config accept.Config)
 	}
 	a.changed = sync.NewCond(&a.mu)
 	a.life, a.end = context.WithCancel(context.Background())
+	a.life.Done() // made here, and not in the synctest bubble of one who asks first
 	if config.Backlog > 0 {
 		if err := control(a.l, func(h uintptr) error { return setBacklog(h, config.Backlog) }); err != nil {
 			a.path.Remove()
@@ -113,8 +115,14 @@ func (a *netAcceptor) Accept(ctx context.Context) (fd.Socket, error) {
 }
 
 // accept accepts until expired says that the deadline has passed.
-func (a *netAcceptor) accept(ctx context.Context, expired func(*netAcceptor) bool) (*netSocket, error) {
+func (a *netAcceptor) accept(ctx context.Context, expired func(a *netAcceptor, aborts int) bool) (*netSocket, error) {
 	for {
+		a.mu.Lock()
+		aborts := a.aborts
+		if a.aborting > 0 {
+			aborts--
+		}
+		a.mu.Unlock()
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -130,16 +138,19 @@ func (a *netAcceptor) accept(ctx context.Context, expired func(*netAcceptor) boo
 		if err = bare(err); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, err
 		}
-		if ctx.Err() == nil && expired(a) {
+		if ctx.Err() == nil && expired(a, aborts) {
 			return nil, err
 		}
 	}
 }
 
-func (a *netAcceptor) expired() bool {
+// expired reports whether it was the user's deadline that ended an accept: no context
+// has ended one since there were so many aborts. The time does not tell: it may stand
+// still, in a synctest bubble, or be set back.
+func (a *netAcceptor) expired(aborts int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.deadlinePassed()
+	return a.aborts == aborts
 }
 
 func (a *netAcceptor) deadlinePassed() bool {
@@ -147,7 +158,7 @@ func (a *netAcceptor) deadlinePassed() bool {
 }
 
 // waiveDeadline takes a deadline that has passed away, for Serve.
-func (a *netAcceptor) waiveDeadline() bool {
+func (a *netAcceptor) waiveDeadline(int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for a.timed > 0 && a.deadlinePassed() {
@@ -172,17 +183,19 @@ func (a *netAcceptor) acceptOnce(ctx context.Context) (net.Conn, error) {
 	if ctx.Done() == nil {
 		return a.l.Accept()
 	}
-	aborted := make(chan struct{})
+	var aborted sync.Mutex // a channel would belong to a synctest bubble, where ctx may not
+	aborted.Lock()
 	stop := context.AfterFunc(ctx, func() {
-		defer close(aborted)
+		defer aborted.Unlock()
 		a.mu.Lock()
 		a.aborting++
+		a.aborts++
 		_ = a.l.SetDeadline(longAgo)
 		a.mu.Unlock()
 	})
 	c, err := a.l.Accept()
 	if !stop() {
-		<-aborted
+		aborted.Lock()
 		a.restoreDeadline()
 	}
 	return c, err

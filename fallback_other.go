@@ -32,7 +32,7 @@ type netBackend struct {
 	ended     chan struct{} // closed when close has done its work
 	sockets   map[*netSocket]struct{}
 	listeners map[*netAcceptor]struct{}
-	running   sync.WaitGroup // handlers, and slow writes of a Broadcast
+	running   tally // handlers, and slow writes of a Broadcast
 }
 
 func newNetBackend(o Options) *netBackend {
@@ -120,7 +120,7 @@ func (b *netBackend) begin() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.closed {
-		b.running.Add(1)
+		b.running.Add()
 	}
 	return !b.closed
 }

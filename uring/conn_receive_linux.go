@@ -88,11 +88,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	r := c.loop.anywhere()
 	if r == nil {
-		q := requests.Get().(*request)
+		q := c.engine().newRequest()
 		q.kind, q.buf = requestRead, p
 		c.ask(q, nil)
 		n, err := q.n, q.err
-		putRequest(q)
+		c.engine().putRequest(q)
 		return n, err
 	}
 	if !r.canWait() {

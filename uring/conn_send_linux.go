@@ -187,11 +187,11 @@ func (m *pieceMemory) putVector(v *vector) {
 func (c *conn) Write(p []byte) (int, error) {
 	r := c.loop.anywhere()
 	if r == nil {
-		q := requests.Get().(*request)
+		q := c.engine().newRequest()
 		q.kind, q.buf, q.left = requestWrite, p, len(p)
 		c.ask(q, nil)
 		n, err := q.n, q.err
-		putRequest(q)
+		c.engine().putRequest(q)
 		return n, err
 	}
 	if r.loop != c.loop {
@@ -234,11 +234,11 @@ func (c *conn) Writev(buffers [][]byte) (int64, error) {
 	}
 	r := c.loop.anywhere()
 	if r == nil {
-		q := requests.Get().(*request)
+		q := c.engine().newRequest()
 		q.kind, q.bufs, q.left = requestWrite, buffers, size
 		c.ask(q, nil)
 		n, err := q.n, q.err
-		putRequest(q)
+		c.engine().putRequest(q)
 		return int64(n), err
 	}
 	wait := r.canWait() && (r.loop != c.loop || !c.isData())

@@ -23,8 +23,8 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.write.suspendDeadline(true) // it is for Write; and ctx, for Connect
-	defer s.write.suspendDeadline(false)
+	s.write.suspendDeadline(s.engine, true) // it is for Write; and ctx, for Connect
+	defer s.write.suspendDeadline(s.engine, false)
 	if err := fd.CheckConnect(s.dial.LocalAddr, addr); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 )
@@ -209,15 +210,16 @@ func (d *direction) abortOn(ctx context.Context) (stop func()) {
 	if ctx.Done() == nil {
 		return func() {}
 	}
-	done := make(chan struct{})
+	var done sync.Mutex // a channel would belong to a bubble, where ctx may not
+	done.Lock()
 	stopAfter := context.AfterFunc(ctx, func() {
 		d.contextErr = ctx.Err()
 		d.abort(abortContext)
-		close(done)
+		done.Unlock()
 	})
 	return func() {
 		if !stopAfter() {
-			<-done
+			done.Lock()
 			d.allow(abortContext)
 		}
 	}

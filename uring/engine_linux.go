@@ -22,6 +22,7 @@ type Engine struct {
 	addAt     int64         // by the clock: when one may be added, at the earliest; guarded by pollersMu
 	next      atomic.Uint32 // the poller of the next socket
 	wakers    wakers
+	requests  sync.Pool      // of *request, of goroutines
 	telling   sync.WaitGroup // goroutines that call Events.RingLost
 
 	spinning         atomic.Bool // a reader spins: BusyPoll

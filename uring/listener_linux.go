@@ -263,7 +263,7 @@ func (l *Listener) close() error {
 func (l *Listener) Addr() net.Addr { return l.addr }
 
 // SetDeadline ends accepts from t on.
-func (l *Listener) SetDeadline(t time.Time) error { return l.read.setDeadline(t) }
+func (l *Listener) SetDeadline(t time.Time) error { return l.read.setDeadline(l.engine, t) }
 
 func (l *Listener) control(name string, f func(sysfd int) error) error {
 	l.use.RLock()

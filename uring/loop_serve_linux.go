@@ -60,11 +60,14 @@ func (e *Engine) Serve(ctx context.Context, l *Listener, h fd.Handler) error {
 	if err != nil {
 		return err
 	}
-	s := &serving{handler: h, over: make(chan struct{})}
+	s := &serving{handler: h}
 	s.left.Store(1)
-	a := &acceptor{
-		serving: s, listener: l, loop: set.pick(),
-		failed: make(chan acceptFailure, 1+len(set.all)), closed: make(chan struct{}), ended: make(chan struct{}),
+	a := &acceptor{serving: s, listener: l, loop: set.pick()}
+	if !e.wakers.outside(func() {
+		s.over = make(chan struct{})
+		a.failed, a.closed, a.ended = make(chan acceptFailure, 1+len(set.all)), make(chan struct{}), make(chan struct{})
+	}) {
+		return net.ErrClosed
 	}
 	if l.addAcceptor(a) {
 		err = a.run(ctx, set.config.Accept.Retry())

@@ -74,22 +74,31 @@ func (e *Engine) startLoops() (*loops, error) {
 	if count == 0 {
 		count = min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 	}
-	for range count {
-		l := &loop{set: set, used: e.used}
-		if err := l.start(); err != nil {
-			if len(set.all) > 0 {
-				break // fewer do as well
-			}
-			return nil, explain(err)
-		}
-		set.all = append(set.all, l)
+	err := net.ErrClosed
+	e.wakers.outside(func() { err = set.start(count) })
+	if err != nil {
+		return nil, err
 	}
-	for _, l := range set.all {
-		close(l.begin)
-	}
-	set.watch.start(set)
 	e.loops.Store(set)
 	return set, nil
+}
+
+func (s *loops) start(count int) error {
+	for range count {
+		l := &loop{set: s, used: s.engine.used}
+		if err := l.start(); err != nil {
+			if len(s.all) > 0 {
+				break // fewer do as well
+			}
+			return explain(err)
+		}
+		s.all = append(s.all, l)
+	}
+	for _, l := range s.all {
+		close(l.begin)
+	}
+	s.watch.start(s)
+	return nil
 }
 
 // closeLoops ends the loops: their connections are closed, and their handlers

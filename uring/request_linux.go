@@ -25,7 +25,7 @@ type request struct {
 
 	// Who waits: one of these, or nobody.
 	co    *coroutine
-	done  chan struct{}
+	done  waker
 	whole *broadcast
 }
 
@@ -40,9 +40,6 @@ const (
 	requestResume   // co waits no more
 	requestRun      // anything that is not on the path of a message
 )
-
-// requests lends those of goroutines, each with its channel.
-var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
 
 // mail is what other threads ask of a loop.
 type mail struct {
@@ -120,9 +117,17 @@ func (l *loop) do(r *request) {
 	}
 }
 
-func putRequest(r *request) {
+// newRequest lends a request to a goroutine.
+func (e *Engine) newRequest() *request {
+	if r, ok := e.requests.Get().(*request); ok {
+		return r
+	}
+	return &request{done: e.wakers.get()}
+}
+
+func (e *Engine) putRequest(r *request) {
 	*r = request{done: r.done}
-	requests.Put(r)
+	e.requests.Put(r)
 }
 
 // finish ends r, on whatever thread: who waits for it goes on.

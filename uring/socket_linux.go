@@ -304,10 +304,10 @@ func (s *Socket) writeContext(ctx context.Context, p []byte) (int, error) {
 }
 
 // SetReadDeadline aborts receives from t on.
-func (s *Socket) SetReadDeadline(t time.Time) error { return s.read.setDeadline(t) }
+func (s *Socket) SetReadDeadline(t time.Time) error { return s.read.setDeadline(s.engine, t) }
 
 // SetWriteDeadline aborts sends from t on.
-func (s *Socket) SetWriteDeadline(t time.Time) error { return s.write.setDeadline(t) }
+func (s *Socket) SetWriteDeadline(t time.Time) error { return s.write.setDeadline(s.engine, t) }
 
 // abortAll marks s closed and ends its calls. It does not wait.
 func (s *Socket) abortAll() {

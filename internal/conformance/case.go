@@ -24,9 +24,9 @@ type Case struct {
 // Cases returns the whole suite for a row.
 func Cases(r Row) []Case {
 	connections := slices.Concat(octezCases, addressCases, resolveCases, selfConnectCases, pathCases, fileCases, setterCases, lostCases, textCases, endCases, halfCases, closeCases, deadlineCases,
-		dataCases, waitCases, concurrencyCases, eventCases, optionCases, allocCases, backendCases, closingCases)
+		dataCases, waitCases, concurrencyCases, bubbleCases, eventCases, optionCases, allocCases, backendCases, closingCases)
 	if r.Served {
-		return slices.Concat(connections, serveCases, dataHandlerCases, handlerCases, drainCases, broadcastCases, pressureCases, closingServeCases, limitCases)
+		return slices.Concat(connections, serveCases, dataHandlerCases, handlerCases, drainCases, broadcastCases, pressureCases, bubbleServeCases, closingServeCases, limitCases)
 	}
 	return slices.Concat(connections, connectCases, listenCases, acceptCases)
 }
