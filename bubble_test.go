@@ -203,8 +203,8 @@ func TestBubbleAccepts(t *testing.T) {
 }
 
 // TestBubbleOfAll has everything in the bubble: the backend, both ends, and their end.
-// (On io_uring the bubble's clock goes on to the next deadline while all wait for the
-// kernel.)
+// No deadline is set: on io_uring its timer goes by the bubble's clock, which stands still
+// while the poller waits for the kernel. A Backend that is opened outside has no such limit.
 func TestBubbleOfAll(t *testing.T) {
 	for _, row := range conformance.Rows() {
 		if row.Core {
@@ -230,12 +230,6 @@ func TestBubbleOfAll(t *testing.T) {
 					if _, err := io.ReadFull(client.Conn(), got); err != nil || string(got) != "hello" {
 						t.Fatalf("read %q, %v", got, err)
 					}
-				}
-				if err := client.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := client.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Errorf("Read: %v", err)
 				}
 				_ = client.Close()
 				if err := <-echoed; err != nil {

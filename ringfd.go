@@ -113,6 +113,9 @@ func (e *UnavailableError) Unwrap() error { return e.Cause }
 // probe) and starts it. With Net it issues no io_uring system call. The error
 // of a forced choice that cannot be met is an *UnavailableError. Close the
 // Backend when done.
+//
+// In a test with testing/synctest, open the Backend outside of the bubble: what it starts
+// and waits with is then of no bubble, and calls inside behave as those of net do.
 func Open(o Options) (*Backend, error) {
 	kind, forcedBy := o.Backend, "options"
 	if kind == "" {
