@@ -37,7 +37,7 @@ func (c *conn) setDeadline(kind timerKind, t time.Time) error {
 	d := &c.deadlines[kind]
 	var at int64
 	if !t.IsZero() {
-		at = max(clock()+int64(time.Until(t)), 1)
+		at = deadlineAt(time.Until(t))
 	}
 	d.at.Store(at)
 	if c.loop == nil {

@@ -386,6 +386,10 @@ func (l *loop) sleep() {
 	l.wokeOthers, l.waitedFor, l.yielded = false, false, clock()
 }
 
+// longestWait is how long a loop waits in the kernel for its first timer at most: the
+// kernel adds the time to its own clock, and what overflows there ends at once.
+const longestWait = 24 * time.Hour
+
 // waitInKernel submits, and waits for a completion or the first timer. The P is given
 // up. (To keep it for a short wait saves a context switch, but needs a timeout: the
 // processor's timer, which in a virtual machine costs more.)
@@ -399,7 +403,7 @@ func (l *loop) waitInKernel() {
 		l.entered(sysEnterWaiting(l.ring.fd, l.pending(), 1, enterGetEvents))
 		return
 	}
-	l.waitTime = unix.NsecToTimespec(max(at-clock(), 0))
+	l.waitTime = unix.NsecToTimespec(min(max(at-clock(), 0), int64(longestWait)))
 	l.waitArg.timeout = uint64(uintptr(unsafe.Pointer(&l.waitTime)))
 	l.entered(sysEnterUntil(l.ring.fd, l.pending(), 1, enterGetEvents|enterExtArg, &l.waitArg))
 }
