@@ -65,6 +65,7 @@ func (b *netBackend) listen(addr net.Addr, network string, config accept.Config)
 	a := &netAcceptor{backend: b, l: l.(streamListener)}
 	a.changed = sync.NewCond(&a.mu)
 	a.life, a.end = context.WithCancel(context.Background())
+	a.life.Done() // its channel is of no bubble that Serve may be called in
 	if config.Backlog > 0 {
 		if err := control(a.l, func(h uintptr) error { return setBacklog(h, config.Backlog) }); err != nil {
 			_ = l.Close()

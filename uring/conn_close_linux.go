@@ -21,11 +21,11 @@ func (c *conn) Close() error {
 	r := c.loop.anywhere()
 	switch {
 	case r == nil:
-		q := requests.Get().(*request)
+		q := c.loop.set.newRequest()
 		q.kind = requestClose
 		c.ask(q, nil)
 		err := q.err
-		putRequest(q)
+		c.loop.set.putRequest(q)
 		if err == net.ErrClosed { // the loop has ended, and all its connections
 			return nil
 		}
@@ -215,8 +215,10 @@ func (c *conn) CloseWrite() error {
 	}
 	switch {
 	case r == nil:
-		q.done = make(chan struct{}, 1)
+		wakers := &c.loop.set.engine.wakers
+		q.done = wakers.get()
 		c.ask(q, nil)
+		wakers.put(q.done)
 	case r.canWait():
 		q.co = r.co
 		c.ask(q, r.co)

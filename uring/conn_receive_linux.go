@@ -88,20 +88,23 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	r := c.loop.anywhere()
 	if r == nil {
-		q := requests.Get().(*request)
+		q := c.loop.set.newRequest()
 		q.kind, q.buf = requestRead, p
 		c.ask(q, nil)
 		n, err := q.n, q.err
-		putRequest(q)
+		c.loop.set.putRequest(q)
 		return n, err
 	}
-	if !r.canWait() {
+	if !r.canWait() && !r.nested {
 		return 0, fd.ErrDataHandler
 	}
 	if r.loop == c.loop {
 		if n, err, ok := c.readNow(p); ok {
 			return n, err
 		}
+	}
+	if r.nested {
+		return 0, fd.ErrNested
 	}
 	q := r.co.ask(requestRead)
 	q.buf = p

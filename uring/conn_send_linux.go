@@ -185,11 +185,11 @@ func (m *pieceMemory) putVector(v *vector) {
 func (c *conn) Write(p []byte) (int, error) {
 	r := c.loop.anywhere()
 	if r == nil {
-		q := requests.Get().(*request)
+		q := c.loop.set.newRequest()
 		q.kind, q.buf, q.left = requestWrite, p, len(p)
 		c.ask(q, nil)
 		n, err := q.n, q.err
-		putRequest(q)
+		c.loop.set.putRequest(q)
 		return n, err
 	}
 	if r.loop != c.loop {
@@ -200,7 +200,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	wait := r.canWait() && !c.isData()
 	if !wait && c.send.queued > c.loop.set.config.WriteLimit {
-		return 0, errBacklog
+		return 0, r.full()
 	}
 	if c.hasMail() {
 		return c.writeBehind(r, p, wait)
@@ -236,11 +236,11 @@ func (c *conn) Writev(buffers [][]byte) (int64, error) {
 	}
 	r := c.loop.anywhere()
 	if r == nil {
-		q := requests.Get().(*request)
+		q := c.loop.set.newRequest()
 		q.kind, q.bufs, q.left = requestWrite, buffers, size
 		c.ask(q, nil)
 		n, err := q.n, q.err
-		putRequest(q)
+		c.loop.set.putRequest(q)
 		return int64(n), err
 	}
 	wait := r.canWait() && (r.loop != c.loop || !c.isData())
@@ -250,7 +250,7 @@ func (c *conn) Writev(buffers [][]byte) (int64, error) {
 		}
 		switch {
 		case !wait && c.send.queued > c.loop.set.config.WriteLimit:
-			return 0, errBacklog
+			return 0, r.full()
 		case c.hasMail():
 		case !wait, size <= copyLimit && c.send.queued <= bufferedLimit:
 			return c.queueAll(buffers)

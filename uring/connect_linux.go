@@ -52,7 +52,7 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 
 // connect connects, and waits for the answer. Reference: connect(2), EINPROGRESS.
 func (s *Socket) connect(ctx context.Context, addr net.Addr) error {
-	defer s.write.abortOn(ctx)()
+	defer s.write.abortOn(ctx, s.engine)()
 	var remote rawAddr
 	if err := remote.set(addr, s.family); err != nil {
 		return err

@@ -193,20 +193,21 @@ func (d *direction) allow(bit uint32) {
 
 // abortOn aborts d when ctx ends. The function that it returns stops that, and waits
 // for it where it is under way. The gate is held.
-func (d *direction) abortOn(ctx context.Context) (stop func()) {
+func (d *direction) abortOn(ctx context.Context, e *Engine) (stop func()) {
 	if ctx.Done() == nil {
 		return func() {}
 	}
-	done := make(chan struct{})
+	done := e.wakers.get() // ctx may end outside of a bubble that the caller is in
 	stopAfter := context.AfterFunc(ctx, func() {
 		d.contextErr = ctx.Err()
 		d.abort(abortContext)
-		close(done)
+		done <- struct{}{}
 	})
 	return func() {
 		if !stopAfter() {
 			<-done
 			d.allow(abortContext)
 		}
+		e.wakers.put(done)
 	}
 }

@@ -173,7 +173,7 @@ func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
 			if err := l.watch(l.sysfd, eventsRead); err != nil {
 				return nil, err
 			}
-			stop := d.abortOn(ctx)
+			stop := d.abortOn(ctx, l.engine)
 			err := d.park(l.engine, nil)
 			stop()
 			if err != nil {

@@ -67,7 +67,7 @@ func (e *Engine) Broadcast(ctx context.Context, fds []*fd.FD, message []byte, do
 		b.leave(r, fds, done)
 		return
 	}
-	recyclable := b.run(ctx, r, fds)
+	recyclable := b.run(ctx, e, r, fds)
 	for i, f := range fds {
 		if f != nil {
 			done(i, b.asks[i].n, b.asks[i].err)
@@ -80,7 +80,7 @@ func (e *Engine) Broadcast(ctx context.Context, fds []*fd.FD, message []byte, do
 
 // run writes to all and waits for them. It reports whether nothing of b is on its way
 // to a loop any more.
-func (b *broadcast) run(ctx context.Context, r *runner, fds []*fd.FD) (recyclable bool) {
+func (b *broadcast) run(ctx context.Context, e *Engine, r *runner, fds []*fd.FD) (recyclable bool) {
 	if err := ctx.Err(); err != nil {
 		for i := range b.asks {
 			b.asks[i].err = err
@@ -90,7 +90,8 @@ func (b *broadcast) run(ctx context.Context, r *runner, fds []*fd.FD) (recyclabl
 	if r != nil {
 		b.co = r.co
 	} else {
-		b.done = make(chan struct{})
+		b.done = e.wakers.get()
+		defer func() { e.wakers.put(b.done) }()
 	}
 	b.begin(ctx, fds, requestWrite, func(*conn) error { return nil })
 	for _, of := range b.perLoop {
@@ -222,7 +223,7 @@ func (b *broadcast) finished(l *loop) {
 	case b.co != nil:
 		b.co.goOn()
 	default:
-		close(b.done)
+		b.done <- struct{}{}
 		if l != nil {
 			l.wokeOthers = true
 		}

@@ -23,6 +23,8 @@ type loop struct {
 	ring    *ring
 	used    Features
 	self    runner
+	nested  runner                 // see loops.nested
+	thread  int                    // its id
 	running atomic.Pointer[runner] // whose code the thread runs
 	// handlers counts what has been called or resumed, and what has returned, for
 	// the watchdog: while it is odd, one runs.
@@ -177,7 +179,8 @@ func (l *loop) start() error {
 }
 
 func (l *loop) open() (err error) {
-	l.self.loop = l
+	l.self.loop, l.nested.loop, l.nested.nested = l, l, true
+	l.thread = unix.Gettid()
 	l.self.learn()
 	l.running.Store(&l.self)
 	if l.wakeFD, err = sysEventfd(); err != nil {
@@ -427,6 +430,9 @@ func (l *loop) enterOnce(submit, flags uint32) {
 	l.entered(l.ring.enter(submit, 0, flags))
 }
 
+// noMemoryPause is how long a loop waits when the kernel finds no memory.
+const noMemoryPause = time.Millisecond
+
 // entered looks at what an io_uring_enter returned.
 func (l *loop) entered(errno syscall.Errno) {
 	switch errno {
@@ -435,6 +441,8 @@ func (l *loop) entered(errno syscall.Errno) {
 		if l.ring.ready() == 0 {
 			runtime.Gosched()
 		}
+	case syscall.ENOMEM: // for what the kernel keeps of this thread, at its first call
+		time.Sleep(noMemoryPause)
 	default:
 		l.die(os.NewSyscallError("io_uring_enter", errno))
 	}
@@ -555,6 +563,7 @@ func (l *loop) wake() {
 		return
 	}
 	m.wakers.Add(1)
+	m.wakeups.Add(1)
 	if !m.ended.Load() {
 		var one [8]byte
 		binary.NativeEndian.PutUint64(one[:], 1)

@@ -54,8 +54,22 @@ type acceptFailure struct {
 }
 
 // Serve accepts connections from l and serves them with h on the loops, as
-// Backend.Serve says.
-func (e *Engine) Serve(ctx context.Context, l *Listener, h fd.Handler) error {
+// Backend.Serve says. A handler's loop goes on meanwhile. The loops signal what it waits
+// for, so it waits outside of any bubble.
+func (e *Engine) Serve(ctx context.Context, l *Listener, h fd.Handler) (err error) {
+	own, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	away := e.Away(func() {
+		e.wakers.outside(func() { err = e.serve(own, l, h) })
+	})
+	if away != nil {
+		return away
+	}
+	return err
+}
+
+func (e *Engine) serve(ctx context.Context, l *Listener, h fd.Handler) error {
 	set, err := e.startLoops()
 	if err != nil {
 		return err

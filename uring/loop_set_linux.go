@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -42,6 +43,8 @@ type loops struct {
 	all    []*loop
 	next   atomic.Uint32 // the loop of the next connection
 	watch  watchdog
+	// requests lends those of goroutines, each with a waker of the engine.
+	requests sync.Pool
 }
 
 // pick picks the loop of a new connection: they take turns. Handing connections
@@ -69,6 +72,18 @@ func (e *Engine) startLoops() (*loops, error) {
 	if set := e.loops.Load(); set != nil {
 		return set, nil
 	}
+	var set *loops
+	var err error
+	e.wakers.outside(func() { set, err = e.newLoops() })
+	if err != nil {
+		return nil, err
+	}
+	e.loops.Store(set)
+	return set, nil
+}
+
+// newLoops makes and starts the loops.
+func (e *Engine) newLoops() (*loops, error) {
 	set := &loops{engine: e, config: e.config.Loops}
 	count := set.config.Count
 	if count == 0 {
@@ -88,7 +103,6 @@ func (e *Engine) startLoops() (*loops, error) {
 		close(l.begin)
 	}
 	set.watch.start(set)
-	e.loops.Store(set)
 	return set, nil
 }
 

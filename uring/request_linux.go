@@ -25,7 +25,7 @@ type request struct {
 
 	// Who waits: one of these, or nobody.
 	co    *coroutine
-	done  chan struct{}
+	done  waker
 	whole *broadcast
 }
 
@@ -41,8 +41,12 @@ const (
 	requestRun      // anything that is not on the path of a message
 )
 
-// requests lends those of goroutines, each with its channel.
-var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
+func (s *loops) newRequest() *request {
+	if q, ok := s.requests.Get().(*request); ok {
+		return q
+	}
+	return &request{done: s.engine.wakers.get()}
+}
 
 // mail is what other threads ask of a loop.
 type mail struct {
@@ -52,6 +56,8 @@ type mail struct {
 
 	there    atomic.Bool // something was put in since the loop looked
 	sleeping atomic.Bool // the loop waits in the kernel, or is about to
+
+	wakeups atomic.Uint64 // how often the loop was woken
 
 	wakers atomic.Int32 // are about to write to the loop's descriptor
 	ended  atomic.Bool  // which is about to be closed
@@ -120,9 +126,9 @@ func (l *loop) do(r *request) {
 	}
 }
 
-func putRequest(r *request) {
+func (s *loops) putRequest(r *request) {
 	*r = request{done: r.done}
-	requests.Put(r)
+	s.requests.Put(r)
 }
 
 // finish ends r, on whatever thread: who waits for it goes on.

@@ -40,7 +40,7 @@ func (s *Socket) broadcast(ctx context.Context, b *broadcast, q *request) {
 		return
 	}
 	go func() {
-		stop := s.write.abortOn(ctx)
+		stop := s.write.abortOn(ctx, s.engine)
 		n, err := s.send(b.message[q.n:])
 		q.n, q.err = q.n+n, err
 		stop()
@@ -58,7 +58,7 @@ func (s *Socket) writeBehind(b *broadcast, q *request) {
 	h.size += len(b.message)
 	if !h.running {
 		h.running = true
-		go s.catchUp()
+		s.engine.behind.Go(s.catchUp)
 	}
 }
 

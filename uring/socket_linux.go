@@ -198,12 +198,12 @@ func (s *Socket) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := s.send(p)
-	if err == fd.ErrHoldsLoop { // which cannot wait; and a part of a message would tear the stream
+	if cannotWait(err) { // which cannot wait; and a part of a message would tear the stream
 		rest := append([]byte(nil), p[n:]...)
-		go func() {
+		s.engine.behind.Go(func() {
 			defer s.write.gate.unlock()
 			_, _ = s.send(rest) // the FD learns of an error at its next call
-		}()
+		})
 		return len(p), nil
 	}
 	s.write.gate.unlock()
@@ -288,7 +288,7 @@ func (s *Socket) writeContext(ctx context.Context, p []byte) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	defer s.write.abortOn(ctx)()
+	defer s.write.abortOn(ctx, s.engine)()
 	return s.send(p)
 }
 
@@ -311,7 +311,7 @@ func (s *Socket) abortAll() {
 func (s *Socket) Close() error {
 	if _, err := s.engine.coroutine(); err != nil {
 		s.abortAll()
-		go s.close()
+		s.engine.behind.Go(func() { _ = s.close() })
 		return nil
 	}
 	return s.close()

@@ -22,7 +22,6 @@ func kernel() *simkernel.Kernel { return simkernel.Current() }
 func ResetForSim() {
 	probeCached = nil
 	startedAt = time.Now()
-	requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
 	grave.memory = nil
 }
 

@@ -14,6 +14,7 @@ type waker chan struct{}
 // wakers lends wakers. The ones that sockets give back are used again.
 type wakers struct {
 	fresh chan []waker
+	jobs  chan func() // see outside
 	quit  chan struct{}
 	ended sync.WaitGroup
 
@@ -25,7 +26,7 @@ type wakers struct {
 const wakersAtOnce = 16
 
 func (w *wakers) start() {
-	w.fresh, w.quit = make(chan []waker), make(chan struct{})
+	w.fresh, w.jobs, w.quit = make(chan []waker), make(chan func()), make(chan struct{})
 	w.ended.Go(w.make)
 }
 
@@ -37,6 +38,8 @@ func (w *wakers) make() {
 		}
 		select {
 		case w.fresh <- some:
+		case job := <-w.jobs:
+			go job()
 		case <-w.quit:
 			return
 		}
@@ -64,6 +67,23 @@ func (w *wakers) get() waker {
 	c := w.free[last]
 	w.free = w.free[:last]
 	return c
+}
+
+// outside runs work on a goroutine of the engine, and waits for it: what work makes
+// (goroutines, channels) belongs to no bubble that the caller may be in.
+func (w *wakers) outside(work func()) {
+	done := w.get()
+	job := func() {
+		defer func() { done <- struct{}{} }()
+		work()
+	}
+	select {
+	case w.jobs <- job:
+		<-done
+		w.put(done)
+	case <-w.quit: // nothing is made any more
+		work()
+	}
 }
 
 // put takes back a waker that holds no token.

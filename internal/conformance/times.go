@@ -117,17 +117,17 @@ var handlerTimeCases = []Case{
 	{Name: "HandlerDeadlinesFarAway", Core: true, Run: handlerDeadlinesFarAway},
 	{Name: "DrainFarAway", Run: func(t *testing.T, e *Env) {
 		e = e.With(t, func(o *ringfd.Options) { o.Loops.Drain = math.MaxInt64 })
-		const size = 8 << 20
+		message := pattern(8 << 20)
 		for _, write := range []func(f *fd.FD){
-			func(f *fd.FD) { _, _ = f.Write(pattern(size)) },
+			func(f *fd.FD) { _, _ = f.Write(message) },
 			func(f *fd.FD) {
-				for sent := 0; sent < size; sent += 1 << 10 {
-					_, _ = f.Write(pattern(size)[sent : sent+1<<10])
+				for sent := 0; sent < len(message); sent += 1 << 10 {
+					_, _ = f.Write(message[sent : sent+1<<10])
 				}
 			},
 		} {
 			l, _ := e.serveWith(t, fd.Handler{Blocking: write})
-			if err := wantStream(e.peerOf(t, l), pattern(size)); err != nil {
+			if err := wantStream(e.peerOf(t, l), message); err != nil {
 				t.Error(err)
 			}
 		}
