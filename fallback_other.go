@@ -32,7 +32,8 @@ type netBackend struct {
 	ended     chan struct{} // closed when close has done its work
 	sockets   map[*netSocket]struct{}
 	listeners map[*netAcceptor]struct{}
-	running   sync.WaitGroup // handlers, and slow writes of a Broadcast
+	running   int           // handlers, and slow writes of a Broadcast
+	atRest    chan struct{} // closed when it is closed and none runs; a WaitGroup may not be of a bubble and of what is outside
 }
 
 func newNetBackend(o Options) *netBackend {
@@ -42,6 +43,7 @@ func newNetBackend(o Options) *netBackend {
 		drain:     o.Loops.Drain,
 		events:    o.Events,
 		ended:     make(chan struct{}),
+		atRest:    make(chan struct{}),
 		sockets:   make(map[*netSocket]struct{}),
 		listeners: make(map[*netAcceptor]struct{}),
 	}
@@ -67,6 +69,9 @@ func (b *netBackend) close() error {
 	sockets, listeners := b.sockets, b.listeners
 	if first {
 		b.sockets, b.listeners = nil, nil
+		if b.running == 0 {
+			close(b.atRest)
+		}
 	}
 	b.mu.Unlock()
 	inHandler := inHandler()
@@ -91,7 +96,7 @@ func (b *netBackend) end(sockets map[*netSocket]struct{}, listeners map[*netAcce
 	for s := range sockets {
 		_ = s.Close()
 	}
-	b.running.Wait()
+	<-b.atRest
 }
 
 // inHandler reports that the caller is a handler, which close would wait for. The
@@ -115,14 +120,22 @@ func inHandler() bool {
 }
 
 // begin counts a goroutine that close waits for, and whose end calls
-// running.Done; false means that the backend is closed.
+// done; false means that the backend is closed.
 func (b *netBackend) begin() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.closed {
-		b.running.Add(1)
+		b.running++
 	}
 	return !b.closed
+}
+
+func (b *netBackend) done() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.running--; b.running == 0 && b.closed {
+		close(b.atRest)
+	}
 }
 
 func (b *netBackend) isClosed() bool {

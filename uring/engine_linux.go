@@ -89,7 +89,9 @@ func (e *Engine) addPoller() []*poller {
 	if len(all) >= e.wantedPollers() || e.isClosed() {
 		return all
 	}
-	p, err := e.newPoller()
+	var p *poller
+	var err error
+	e.wakers.outside(func() { p, err = e.newPoller() }) // its goroutine outlives the call
 	if err != nil {
 		return all // those that there are do as well
 	}
