@@ -123,6 +123,23 @@ var upstreamCases = []Case{
 		cancel()
 		wantReport(t, reports)
 	}},
+	{Name: "LoopsCountWakeups", Run: func(t *testing.T, e *Env) {
+		if e.Backend.Kind() == ringfd.Net {
+			t.Skip("net has no loops; io_uring would make this run")
+		}
+		opened := make(chan *fd.FD, 1)
+		l, _ := e.serveWith(t, fd.Handler{Open: func(f *fd.FD) { opened <- f }, Data: func(*fd.FD, []byte) {}})
+		c := e.peerOf(t, l)
+		f := await(t, opened, "Open")
+		for end := time.Now().Add(patience); e.wakeups() == 0; { // a loop that does not sleep yet needs none
+			if time.Now().After(end) {
+				t.Fatal("no wake-up was counted")
+			}
+			write(t, f, "x")
+			read(t, c, "x")
+			time.Sleep(time.Millisecond)
+		}
+	}},
 	{Name: "BackendCloseEndsUpstreams", Core: true, Run: backendCloseEndsUpstreams},
 }
 
@@ -180,6 +197,14 @@ func backendCloseEndsUpstreams(t *testing.T, e *Env) {
 			await(t, serving, "the end of Serve")
 		})
 	}
+}
+
+// wakeups is how often the loops were woken.
+func (e *Env) wakeups() (n uint64) {
+	for _, l := range e.Backend.Stats().Loops {
+		n += l.Wakeups
+	}
+	return n
 }
 
 // listenPlain listens by package net, until the end of the test.
