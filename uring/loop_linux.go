@@ -173,6 +173,7 @@ func (l *loop) start() error {
 		started <- nil
 		<-l.begin
 		defer close(l.ended) // the last thing to happen, wherever main ends
+		l.beginTurn() // the first one may run handlers, too: the watchdog must see them
 		l.main()
 	}()
 	return <-started
