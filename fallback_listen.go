@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,12 +30,17 @@ type streamListener interface {
 type netAcceptor struct {
 	backend *netBackend
 	l       streamListener
+	path    accept.Path
 	life    context.Context // ends with Close
 	end     context.CancelFunc
+
+	// duplicated: others have the descriptor (File), and may make it block.
+	duplicated atomic.Bool
 
 	mu       sync.Mutex
 	deadline time.Time  // the user's
 	aborting int        // Accepts that a context is ending
+	aborts   int        // how often one began to
 	timed    int        // Accepts that the deadline is for
 	waived   bool       // Serve has taken the deadline away
 	changed  *sync.Cond // timed or deadline
@@ -46,7 +52,7 @@ func (b *netBackend) listen(addr net.Addr, network string, config accept.Config)
 	}
 	lc := net.ListenConfig{
 		KeepAlive:       -1,
-		KeepAliveConfig: config.KeepAlive,
+		KeepAliveConfig: fd.KeepAlive(config.KeepAlive),
 		Control: func(network, address string, c syscall.RawConn) error {
 			if err := beforeBind(c, config); err != nil {
 				return err
@@ -63,11 +69,16 @@ func (b *netBackend) listen(addr net.Addr, network string, config accept.Config)
 		return nil, bare(err)
 	}
 	a := &netAcceptor{backend: b, l: l.(streamListener)}
+	if u, ok := l.(*net.UnixListener); ok { // which would remove a successor's path, too
+		u.SetUnlinkOnClose(false)
+		a.path.Bound(l.Addr())
+	}
 	a.changed = sync.NewCond(&a.mu)
 	a.life, a.end = context.WithCancel(context.Background())
-	a.life.Done() // its channel is of no bubble that Serve may be called in
+	a.life.Done() // made here, and not in the synctest bubble of one who asks first
 	if config.Backlog > 0 {
 		if err := control(a.l, func(h uintptr) error { return setBacklog(h, config.Backlog) }); err != nil {
+			a.path.Remove()
 			_ = l.Close()
 			return nil, err
 		}
@@ -75,6 +86,7 @@ func (b *netBackend) listen(addr net.Addr, network string, config accept.Config)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
+		a.path.Remove()
 		_ = l.Close()
 		return nil, net.ErrClosed
 	}
@@ -103,8 +115,14 @@ func (a *netAcceptor) Accept(ctx context.Context) (fd.Socket, error) {
 }
 
 // accept accepts until expired says that the deadline has passed.
-func (a *netAcceptor) accept(ctx context.Context, expired func(*netAcceptor) bool) (*netSocket, error) {
+func (a *netAcceptor) accept(ctx context.Context, expired func(a *netAcceptor, aborts int) bool) (*netSocket, error) {
 	for {
+		a.mu.Lock()
+		aborts := a.aborts
+		if a.aborting > 0 {
+			aborts--
+		}
+		a.mu.Unlock()
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -120,16 +138,19 @@ func (a *netAcceptor) accept(ctx context.Context, expired func(*netAcceptor) boo
 		if err = bare(err); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil, err
 		}
-		if ctx.Err() == nil && expired(a) {
+		if ctx.Err() == nil && expired(a, aborts) {
 			return nil, err
 		}
 	}
 }
 
-func (a *netAcceptor) expired() bool {
+// expired reports whether it was the user's deadline that ended an accept: no context
+// has ended one since there were so many aborts. The time does not tell: it may stand
+// still, in a synctest bubble, or be set back.
+func (a *netAcceptor) expired(aborts int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.deadlinePassed()
+	return a.aborts == aborts
 }
 
 func (a *netAcceptor) deadlinePassed() bool {
@@ -137,7 +158,7 @@ func (a *netAcceptor) deadlinePassed() bool {
 }
 
 // waiveDeadline takes a deadline that has passed away, for Serve.
-func (a *netAcceptor) waiveDeadline() bool {
+func (a *netAcceptor) waiveDeadline(int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for a.timed > 0 && a.deadlinePassed() {
@@ -156,20 +177,25 @@ func (a *netAcceptor) applyDeadline() error {
 }
 
 func (a *netAcceptor) acceptOnce(ctx context.Context) (net.Conn, error) {
+	if a.duplicated.Load() {
+		_ = control(a.l, unblock)
+	}
 	if ctx.Done() == nil {
 		return a.l.Accept()
 	}
-	aborted := make(chan struct{})
+	var aborted sync.Mutex // a channel would belong to a synctest bubble, where ctx may not
+	aborted.Lock()
 	stop := context.AfterFunc(ctx, func() {
-		defer close(aborted)
+		defer aborted.Unlock()
 		a.mu.Lock()
 		a.aborting++
+		a.aborts++
 		_ = a.l.SetDeadline(longAgo)
 		a.mu.Unlock()
 	})
 	c, err := a.l.Accept()
 	if !stop() {
-		<-aborted
+		aborted.Lock()
 		a.restoreDeadline()
 	}
 	return c, err
@@ -210,9 +236,16 @@ func (a *netAcceptor) Close() error {
 	delete(a.backend.listeners, a)
 	a.backend.mu.Unlock()
 	a.end()
+	a.path.Remove()
 	return bare(a.l.Close())
 }
 
 func (a *netAcceptor) Addr() net.Addr                        { return a.l.Addr() }
 func (a *netAcceptor) SyscallConn() (syscall.RawConn, error) { return a.l.SyscallConn() }
-func (a *netAcceptor) File() (*os.File, error)               { return a.l.File() }
+func (a *netAcceptor) SetUnlinkOnClose(unlink bool)          { a.path.SetUnlinkOnClose(unlink) }
+
+// File duplicates the descriptor. Its holder may make both block, which Accept undoes.
+func (a *netAcceptor) File() (*os.File, error) {
+	a.duplicated.Store(true)
+	return duplicate(a.l, a.l.Addr().Network()+":"+a.l.Addr().String())
+}

@@ -32,8 +32,7 @@ type netBackend struct {
 	ended     chan struct{} // closed when close has done its work
 	sockets   map[*netSocket]struct{}
 	listeners map[*netAcceptor]struct{}
-	running   int           // handlers, and slow writes of a Broadcast
-	atRest    chan struct{} // closed when it is closed and none runs; a WaitGroup may not be of a bubble and of what is outside
+	running   tally // handlers, and slow writes of a Broadcast
 }
 
 func newNetBackend(o Options) *netBackend {
@@ -43,7 +42,6 @@ func newNetBackend(o Options) *netBackend {
 		drain:     o.Loops.Drain,
 		events:    o.Events,
 		ended:     make(chan struct{}),
-		atRest:    make(chan struct{}),
 		sockets:   make(map[*netSocket]struct{}),
 		listeners: make(map[*netAcceptor]struct{}),
 	}
@@ -69,9 +67,6 @@ func (b *netBackend) close() error {
 	sockets, listeners := b.sockets, b.listeners
 	if first {
 		b.sockets, b.listeners = nil, nil
-		if b.running == 0 {
-			close(b.atRest)
-		}
 	}
 	b.mu.Unlock()
 	inHandler := inHandler()
@@ -96,7 +91,7 @@ func (b *netBackend) end(sockets map[*netSocket]struct{}, listeners map[*netAcce
 	for s := range sockets {
 		_ = s.Close()
 	}
-	<-b.atRest
+	b.running.Wait()
 }
 
 // inHandler reports that the caller is a handler, which close would wait for. The
@@ -120,22 +115,14 @@ func inHandler() bool {
 }
 
 // begin counts a goroutine that close waits for, and whose end calls
-// done; false means that the backend is closed.
+// running.Done; false means that the backend is closed.
 func (b *netBackend) begin() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.closed {
-		b.running++
+		b.running.Add()
 	}
 	return !b.closed
-}
-
-func (b *netBackend) done() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.running--; b.running == 0 && b.closed {
-		close(b.atRest)
-	}
 }
 
 func (b *netBackend) isClosed() bool {
@@ -241,11 +228,18 @@ func (s *netSocket) Connect(ctx context.Context, addr net.Addr) error {
 }
 
 func (s *netSocket) dial(ctx context.Context, addr net.Addr) (streamConn, error) {
+	ctx, _ = traced(ctx) // it is for Dial
 	config := &s.backend.dial
+	if err := fd.CheckConnect(config.LocalAddr, addr); err != nil {
+		return nil, err
+	}
+	if a, ok := addr.(*net.UnixAddr); ok && a.Net == "" {
+		addr = &net.UnixAddr{Name: a.Name, Net: "unix"}
+	}
 	d := net.Dialer{
 		LocalAddr:       config.LocalAddr,
 		KeepAlive:       -1,
-		KeepAliveConfig: config.KeepAlive,
+		KeepAliveConfig: fd.KeepAlive(config.KeepAlive),
 		Control:         config.Control,
 	}
 	conn, err := d.DialContext(ctx, addr.Network(), addr.String())
@@ -432,7 +426,7 @@ func (s *netSocket) File() (*os.File, error) {
 	s.mu.Lock()
 	s.duplicated = true
 	s.mu.Unlock()
-	return s.conn.File()
+	return duplicate(s.conn, s.conn.LocalAddr().Network()+":"+s.conn.LocalAddr().String()+"->"+s.conn.RemoteAddr().String())
 }
 
 func (s *netSocket) SetLinger(seconds int) error {

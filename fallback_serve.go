@@ -155,7 +155,7 @@ func (b *netBackend) run(f *fd.FD, over func(*fd.FD)) {
 		return
 	}
 	go func() {
-		defer b.done()
+		defer b.running.Done()
 		defer over(f)
 		c := &netServed{servedSocket: f.Socket().(*servedSocket), f: f, err: net.ErrClosed}
 		if c.handler.Blocking != nil {

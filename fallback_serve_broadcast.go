@@ -56,7 +56,7 @@ func (b *netBackend) broadcast(ctx context.Context, fds []*fd.FD, message []byte
 		}
 		left++
 		go func() {
-			defer b.done()
+			defer b.running.Done()
 			q.run(ended)
 		}()
 	}

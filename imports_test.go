@@ -117,7 +117,7 @@ func eachFile(t *testing.T, f func(path string, imports []string, tags constrain
 			return err
 		}
 		if d.IsDir() {
-			if path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || filepath.ToSlash(path) == "bench/peers" || filepath.ToSlash(path) == "bench/apps") {
+			if path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || path == "dist" || filepath.ToSlash(path) == "bench/peers" || filepath.ToSlash(path) == "bench/apps") {
 				return filepath.SkipDir // no package, or not ours
 			}
 			return nil

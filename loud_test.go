@@ -53,6 +53,7 @@ func standardError(t *testing.T, f func()) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer r.Close()
 	said := make(chan string, 1)
 	go func() {
 		all, _ := io.ReadAll(r)

@@ -14,9 +14,14 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -142,8 +147,10 @@ func TestNetErrors(t *testing.T) {
 					t.Errorf("%s: Timeout() of %v is true", op, err)
 				}
 			}
-			if err := client.Close(); err != nil {
-				t.Errorf("second Close: %v", err)
+			again := client.Close()
+			wantOpError(t, again, "close")
+			if !errors.Is(again, net.ErrClosed) {
+				t.Errorf("second Close: %v, want net.ErrClosed as net has it", again)
 			}
 			_ = l.Close()
 			_, err := l.Accept()
@@ -204,6 +211,13 @@ func TestNetErrors(t *testing.T) {
 			if !isWindows && !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Errorf("%v, want ECONNREFUSED", err)
 			}
+			_, want := net.Dial("tcp4", server.RemoteAddr().String())
+			if err.Error() != want.Error() {
+				t.Errorf("the text is %q, net's %q", err, want)
+			}
+			if e, ok := err.(*net.OpError).Err.(*os.SyscallError); !ok || !isWindows && e.Syscall != "connect" {
+				t.Errorf("the cause is %#v, want an *os.SyscallError of connect as net has it", err.(*net.OpError).Err)
+			}
 		})
 		t.Run("DialCanceled", func(t *testing.T) {
 			b := row.Open(t)
@@ -214,6 +228,10 @@ func TestNetErrors(t *testing.T) {
 			wantOpError(t, err, "dial")
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("%v, want context.Canceled", err)
+			}
+			var d net.Dialer
+			if _, want := d.DialContext(ctx, "tcp4", l.Addr().String()); err.Error() != want.Error() {
+				t.Errorf("the text is %q, net's %q", err, want)
 			}
 		})
 		t.Run("DialTimeout", func(t *testing.T) {
@@ -226,19 +244,89 @@ func TestNetErrors(t *testing.T) {
 			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("%v, want context.DeadlineExceeded alone", err)
 			}
-			if !err.(net.Error).Timeout() {
-				t.Errorf("Timeout() of %v is false", err)
+			if !err.(net.Error).Timeout() || !err.(net.Error).Temporary() {
+				t.Errorf("Timeout() or Temporary() of %v is false", err)
+			}
+			var d net.Dialer
+			if _, want := d.DialContext(ctx, "tcp4", l.Addr().String()); err.Error() != want.Error() {
+				t.Errorf("the text is %q, net's %q", err, want)
 			}
 		})
 		t.Run("DialNonsense", func(t *testing.T) {
 			b := row.Open(t)
-			for _, bad := range []struct{ network, address string }{{"udp", "127.0.0.1:1"}, {"tcp", "no port"}} {
+			for _, bad := range []struct{ network, address string }{{"udp", "127.0.0.1:1"}, {"tcp", "no port"}, {"tcp", ""}, {"unix", ""}} {
 				_, err := b.DialContext(t.Context(), bad.network, bad.address)
 				if _, ok := err.(*net.OpError); !ok {
 					t.Errorf("DialContext(%q, %q): %v (%T), want a *net.OpError", bad.network, bad.address, err, err)
 				}
 			}
 		})
+	})
+}
+
+// TestDialTrace: httptrace's hooks are told what net's Dialer tells them, once, and of
+// no connect to a name server.
+func TestDialTrace(t *testing.T) {
+	type dial func(context.Context, string, string) (net.Conn, error)
+	told := func(t *testing.T, dial dial, network, address string) (events []string) {
+		var mu sync.Mutex
+		add := func(format string, args ...any) {
+			mu.Lock()
+			defer mu.Unlock()
+			events = append(events, fmt.Sprintf(format, args...))
+		}
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+			DNSStart:     func(i httptrace.DNSStartInfo) { add("look up %s", i.Host) },
+			DNSDone:      func(i httptrace.DNSDoneInfo) { add("looked up %v, %v", i.Addrs, i.Err) },
+			ConnectStart: func(network, address string) { add("connect %s %s", network, address) },
+			ConnectDone: func(network, address string, err error) {
+				_, isOp := err.(*net.OpError)
+				add("connected %s %s, %v, an OpError: %v", network, address, err, isOp)
+			},
+		})
+		if c, err := dial(ctx, network, address); err == nil {
+			_ = c.Close()
+		}
+		return events
+	}
+	eachFullRow(t, func(t *testing.T, row conformance.Row) {
+		r := conformance.Resolver(t, netip.MustParseAddr("127.0.0.1"))
+		b := row.Open(t, func(o *ringfd.Options) { o.Dial.Resolver = r })
+		l := netListen(t, b)
+		dead := conformance.DeadAddr(t, "tcp4").String()
+		plain := net.Dialer{Resolver: r}
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		for _, d := range []struct{ network, address string }{
+			{"tcp", l.Addr().String()}, {"tcp4", l.Addr().String()}, {"tcp4", dead},
+			{"tcp4", "name.test.:" + port}, {"unix", "/no/such/socket"},
+		} {
+			got, want := told(t, b.DialContext, d.network, d.address), told(t, plain.DialContext, d.network, d.address)
+			if len(want) == 0 || !slices.Equal(got, want) {
+				t.Errorf("dialling %s %s told\n%q, and net\n%q", d.network, d.address, got, want)
+			}
+		}
+	})
+}
+
+// TestHTTPTrace: a client of net/http over DialContext tells its hooks of the connect.
+func TestHTTPTrace(t *testing.T) {
+	eachFullRow(t, func(t *testing.T, row conformance.Row) {
+		b := row.Open(t)
+		url, _ := server(t, b, func(w http.ResponseWriter, r *http.Request) {})
+		var starts, ends atomic.Int32
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+			ConnectStart: func(string, string) { starts.Add(1) },
+			ConnectDone:  func(string, string, error) { ends.Add(1) },
+		})
+		request, _ := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		r, err := client(t, b).Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = r.Body.Close()
+		if starts.Load() != 1 || ends.Load() != 1 {
+			t.Errorf("told of %d connects, and %d ends, want one", starts.Load(), ends.Load())
+		}
 	})
 }
 

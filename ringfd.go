@@ -10,6 +10,7 @@
 //
 // RINGFD_BACKEND=auto|io_uring|net chooses the backend where Options do not.
 // RINGFD_WITHOUT=name,name masks io_uring features (see `ringfd doctor`).
+// RINGFD_DEBUG=leaks has Events.Leaked name where a lost FD was made.
 package ringfd
 
 import (
@@ -73,8 +74,8 @@ type Options struct {
 	Loops LoopOptions
 }
 
-// DialConfig configures outgoing connections. The zero value leaves all at the
-// system's defaults.
+// DialConfig configures outgoing connections. The zero value is what net's Dialer
+// does.
 type DialConfig = fd.DialConfig
 
 // Backend makes listeners and connections. All methods may be called by any
@@ -84,6 +85,8 @@ type Backend struct {
 	kind   Kind
 	why    string
 	events *fd.Events
+
+	dialing fd.DialConfig
 }
 
 // UnavailableError says that a backend was asked for by name and cannot be
@@ -139,7 +142,7 @@ func Open(o Options) (*Backend, error) {
 	o.Loops = o.Loops.withDefaults()
 	o.Events = loud(o.Events)
 
-	b := &Backend{kind: kind, events: o.Events}
+	b := &Backend{kind: kind, events: o.Events, dialing: o.Dial}
 	switch kind {
 	case Net:
 		b.impl, b.why = newNetBackend(o), "forced by "+forcedBy
@@ -178,7 +181,11 @@ func (b *Backend) Stats() Stats { return b.impl.stats() }
 // Socket returns a new FD, not connected. It always succeeds: the OS socket is
 // made by Connect, in the address family of its address, and a failure to make
 // it is Connect's error.
-func (b *Backend) Socket() *fd.FD { return fd.New(b.impl.socket(), b.events) }
+func (b *Backend) Socket() *fd.FD {
+	f := fd.New(b.impl.socket(), b.events)
+	f.CloseWhenLost()
+	return f
+}
 
 // Listen listens on a network ("tcp", "tcp4", "tcp6" or "unix") and address,
 // as net.ListenConfig.Listen does; "tcp" with a wildcard address is dual
@@ -186,6 +193,9 @@ func (b *Backend) Socket() *fd.FD { return fd.New(b.impl.socket(), b.events) }
 // *accept.ListenError, and nothing is left open then.
 func (b *Backend) Listen(ctx context.Context, network, address string, config accept.Config) (*accept.Listener, error) {
 	addr, err := resolveListen(ctx, network, address)
+	if err == nil {
+		err = fd.CheckAddr(addr)
+	}
 	if err == nil {
 		var a accept.Acceptor
 		if a, err = b.impl.listen(addr, network, config); err == nil {

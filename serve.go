@@ -129,8 +129,9 @@ func (b *Backend) DialServe(ctx context.Context, network, address string, h Hand
 //
 // It returns when every connection has taken the message or failed, or when ctx
 // ends. Then a connection that has taken nothing of it gets nothing, and its
-// error matches ctx's; one that has taken a part is closed, since what it would
-// send next would be torn.
+// error matches ctx's; one that has taken a part is closed, with reason ClosedLocally,
+// since what it would send next would be torn: its error matches fd.ErrSlowConsumer and
+// ctx's.
 //
 // message belongs to the library until it returns. In a Data handler on a loop it
 // does not wait: it keeps one copy of message for all, returns at once with the
@@ -170,7 +171,8 @@ func endWrite(ctx context.Context, f *fd.FD, n, size int, err error) error {
 		if n == 0 {
 			return &fd.Error{Op: "write", Err: err}
 		}
-		f.AddReason(fmt.Errorf("a broadcast ended after %d of %d bytes: what came next would be torn", n, size))
+		err = fmt.Errorf("%w (%d of %d bytes): %w", fd.ErrSlowConsumer, n, size, err)
+		f.AddReason(err)
 	}
 	return f.EndWrite(n, err)
 }

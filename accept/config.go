@@ -18,8 +18,9 @@ type Config struct {
 	// V6Only makes a wildcard "tcp" listener refuse IPv4. The default is dual
 	// stack, wherever the system can.
 	V6Only bool
-	// KeepAlive is set on the listener and inherited by, or set on, accepted
-	// connections. The zero value leaves keepalive off.
+	// KeepAlive is set on the listener and inherited by, or set on, accepted TCP
+	// connections, as fd.KeepAlive says: the zero value is on, with net's timings; a
+	// negative Idle without Enable leaves it off.
 	KeepAlive net.KeepAliveConfig
 	// UserTimeout bounds how long sent data may stay unacknowledged before the
 	// connection is lost (TCP_USER_TIMEOUT, milliseconds resolution). Zero

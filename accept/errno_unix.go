@@ -7,7 +7,11 @@ import (
 	"syscall"
 )
 
-const addressInUse = syscall.EADDRINUSE
+const (
+	addressInUse        = syscall.EADDRINUSE
+	addressNotAvailable = syscall.EADDRNOTAVAIL
+	connectionRefused   = syscall.ECONNREFUSED
+)
 
 // classes holds the errnos common to all Unix systems and, from
 // errnoClassesOfOS, those that only some have. An errno missing here is

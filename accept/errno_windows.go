@@ -21,7 +21,11 @@ const (
 	errNetnameDel   syscall.Errno = 64
 )
 
-const addressInUse = wsaeAddrInUse
+const (
+	addressInUse        = wsaeAddrInUse
+	addressNotAvailable = syscall.Errno(10049) // WSAEADDRNOTAVAIL
+	connectionRefused   = syscall.Errno(10061) // WSAECONNREFUSED
+)
 
 var classes = map[syscall.Errno]Class{
 	wsaeMfile:       System,

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -106,11 +107,53 @@ func NewListenError(network, address string, reason error) *ListenError {
 		e.Address = host
 		e.Port, _ = strconv.Atoi(port)
 	}
-	switch {
-	case errors.Is(reason, addressInUse):
-		e.Hint = "another process, or this one, listens there: stop it, choose another port, or set ReusePort on both"
-	case errors.Is(reason, os.ErrPermission):
-		e.Hint = "ports below 1024 need root or CAP_NET_BIND_SERVICE"
+	if network == "unix" {
+		e.Hint = unixHint(address, reason)
+	} else {
+		e.Hint = tcpHint(e.Port, reason)
 	}
 	return e
+}
+
+func tcpHint(port int, reason error) string {
+	switch {
+	case errors.Is(reason, addressInUse):
+		return "another process, or this one, listens there: stop it, choose another port, or set ReusePort on both"
+	case errors.Is(reason, addressNotAvailable):
+		return "that is no address of this host"
+	case errors.Is(reason, os.ErrPermission) && 0 < port && port < 1024:
+		return "ports below 1024 need root or CAP_NET_BIND_SERVICE"
+	}
+	return ""
+}
+
+// unixHint finds out what is at the path: to learn whether somebody listens there it
+// connects.
+func unixHint(path string, reason error) string {
+	switch {
+	case errors.Is(reason, os.ErrNotExist):
+		return "there is no such directory: make it"
+	case errors.Is(reason, os.ErrPermission):
+		return "this process may not make a file there"
+	case !errors.Is(reason, addressInUse):
+		return ""
+	}
+	const listens = "another process, or this one, listens there: stop it, or choose another path"
+	if strings.HasPrefix(path, "@") {
+		return listens
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case err != nil:
+		return "the path was taken, and is free now: try again"
+	case info.Mode()&os.ModeSocket == 0:
+		return "what is there is no socket: choose another path"
+	}
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		_ = c.Close()
+	} else if errors.Is(err, connectionRefused) {
+		return "a socket is left there that nobody listens on any more: remove it"
+	}
+	return listens
 }

@@ -26,6 +26,7 @@ type Acceptor interface {
 	SetDeadline(t time.Time) error
 	SyscallConn() (syscall.RawConn, error)
 	File() (*os.File, error)
+	SetUnlinkOnClose(unlink bool)
 }
 
 // Listener accepts connections as FDs. All methods may be called by any number
@@ -60,6 +61,7 @@ func (l *Listener) Accept(ctx context.Context) (*fd.FD, net.Addr, error) {
 		return nil, nil, &Error{Class: Classify(err), Err: err}
 	}
 	f := fd.Accepted(s, l.events)
+	f.CloseWhenLost()
 	return f, s.RemoteAddr(), nil
 }
 
@@ -72,7 +74,8 @@ func plain(ctx context.Context, err error) bool {
 // Close ends every Accept in flight and closes the OS socket; connections that
 // wait in its queue are reset by the system. Closing again returns
 // net.ErrClosed. Accepted connections are not touched. The path of a unix
-// socket is removed.
+// socket is removed, unless SetUnlinkOnClose says otherwise or another socket has taken
+// its place.
 func (l *Listener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return l.acceptor.Close()
@@ -89,7 +92,14 @@ func (l *Listener) SetDeadline(t time.Time) error { return l.acceptor.SetDeadlin
 // SyscallConn gives access to the OS socket.
 func (l *Listener) SyscallConn() (syscall.RawConn, error) { return l.acceptor.SyscallConn() }
 
-// File returns a duplicate of the OS socket, as (*net.TCPListener).File does.
+// SetUnlinkOnClose says whether Close removes the path of a unix socket, which it does by
+// default: turn that off when a duplicate (File) goes on listening there. As that of
+// *net.UnixListener; on TCP it does nothing.
+func (l *Listener) SetUnlinkOnClose(unlink bool) { l.acceptor.SetUnlinkOnClose(unlink) }
+
+// File returns a duplicate of the OS socket. Closing either does not touch the other; but
+// for a unix socket see SetUnlinkOnClose. As with fd.FD.File it does not block, and
+// stays so whoever calls its Fd, on Unix.
 func (l *Listener) File() (*os.File, error) { return l.acceptor.File() }
 
 // NetListener returns the net view. Closing either closes both.
@@ -124,6 +134,9 @@ func (n *NetListener) Addr() net.Addr { return n.l.Addr() }
 
 // SetDeadline is Listener.SetDeadline.
 func (n *NetListener) SetDeadline(t time.Time) error { return n.opError("set", n.l.SetDeadline(t)) }
+
+// SetUnlinkOnClose is Listener.SetUnlinkOnClose.
+func (n *NetListener) SetUnlinkOnClose(unlink bool) { n.l.SetUnlinkOnClose(unlink) }
 
 // SyscallConn is Listener.SyscallConn.
 func (n *NetListener) SyscallConn() (syscall.RawConn, error) {

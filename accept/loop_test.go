@@ -69,6 +69,7 @@ func (a *fakeAcceptor) Addr() net.Addr                        { return &net.TCPA
 func (a *fakeAcceptor) SetDeadline(time.Time) error           { return nil }
 func (a *fakeAcceptor) SyscallConn() (syscall.RawConn, error) { return nil, syscall.ENOSYS }
 func (a *fakeAcceptor) File() (*os.File, error)               { return nil, syscall.ENOSYS }
+func (a *fakeAcceptor) SetUnlinkOnClose(bool)                 {}
 
 // fakeSocket is a connection that is only accepted.
 type fakeSocket struct{ fd.Socket }

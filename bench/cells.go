@@ -65,6 +65,10 @@ func Full() []Cell {
 	for _, share := range []float64{0.5, 0.8} {
 		cells = append(cells, open(echo(64, 64), share), open(echo(64, 1000), share))
 	}
+	// At two Ps a closed loop tells of the generator too, which shares the two cores.
+	for _, conns := range []int{64, 1000} {
+		cells = append(cells, unpinned(open(echo(64, conns), 0.5)))
+	}
 	cells = append(cells,
 		spinning(echo(64, 1)), churn(1), churn(64), fanout(1<<10, 100), fanout(1<<10, 1000),
 		idle(1000), idle(10_000), trace(512), trace(2048))

@@ -40,7 +40,7 @@ var (
 		arguments: func(c Cell, address string, _ int) []string {
 			return []string{"-t1", "-d1s", fmt.Sprintf("-c%d", c.Conns), "http://" + address + crossPath}
 		},
-		rate:   regexp.MustCompile(`Requests/sec: +([\d.]+)`),
+		rate: regexp.MustCompile(`Requests/sec: +([\d.]+)`),
 		// Not its timeouts: those are latencies, of which it is not asked.
 		failed: regexp.MustCompile(`Non-2xx or 3xx responses: .*|(?:connect|read|write) [1-9]\d*`),
 	}

@@ -73,12 +73,21 @@ func (c *Conn) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, struct{ io.Reader }{c})
 }
 
-// Close is FD.Close. Closing again returns nil.
-func (c *Conn) Close() error { return c.wrap("close", c.fd.Close()) }
+// Close is FD.Close. As with net, closing again is an error that matches net.ErrClosed;
+// after the peer, or an error, has ended the connection it is not.
+func (c *Conn) Close() error {
+	again := c.fd.released.Swap(true)
+	err := c.fd.Close()
+	if err == nil && again {
+		err = net.ErrClosed
+	}
+	return c.wrap("close", err)
+}
 
-// CloseWithReason is FD.CloseWithReason.
+// CloseWithReason is FD.CloseWithReason, with the errors of Close.
 func (c *Conn) CloseWithReason(reason error) error {
-	return c.wrap("close", c.fd.CloseWithReason(reason))
+	c.fd.AddReason(reason)
+	return c.Close()
 }
 
 // CloseRead is FD.CloseRead.

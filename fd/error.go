@@ -25,6 +25,8 @@ type Error struct {
 	CloseErr error
 	// Connect refines a failed connect; zero for every other operation.
 	Connect ConnectFailure
+	// Addr is where a failed connect went; nil for every other operation.
+	Addr net.Addr
 
 	afterClose bool // the application had called Close
 }
@@ -68,9 +70,21 @@ func (c ConnectFailure) String() string {
 	return "other"
 }
 
-// Error returns, for an error that ended the connection, the text of
-// pp_close_reason; otherwise the operation and its cause.
+// Error says what failed and why. A failed connect names the network, the address and
+// the cause, as package net does; of an error that ended a connection it is the text of
+// CloseReason, and of any other the operation and its cause.
 func (e *Error) Error() string {
+	switch {
+	case e.Addr != nil:
+		return "dial " + e.Addr.Network() + " " + e.Addr.String() + ": " + e.causeOf("connect")
+	case e.Reason == None, errors.Is(e.Err, ErrSlowConsumer):
+		return e.Op + ": " + e.causeOf(e.Op)
+	}
+	return e.CloseReason()
+}
+
+// CloseReason says why the connection ended, in the words of Octez's pp_close_reason.
+func (e *Error) CloseReason() string {
 	switch e.Reason {
 	case ClosedByPeer, ClosedLocally:
 		return e.Reason.String()
@@ -82,7 +96,16 @@ func (e *Error) Error() string {
 		return "unexpected error (" + e.CloseErr.Error() +
 			") whilst closing the socket following an error (" + e.Err.Error() + ")"
 	}
-	return e.Op + ": " + e.Err.Error()
+	return e.Op + ": " + e.causeOf(e.Op)
+}
+
+// causeOf is the text of the cause, without the name of the system call if that is call,
+// which stands before it already.
+func (e *Error) causeOf(call string) string {
+	if of, ok := e.Err.(*os.SyscallError); ok && of.Syscall == call {
+		return of.Err.Error()
+	}
+	return e.Err.Error()
 }
 
 // Unwrap gives errors.Is and errors.As the cause and the closing error.

@@ -1,6 +1,7 @@
 package fd
 
 import (
+	"fmt"
 	"net"
 	"strconv"
 	"time"
@@ -36,6 +37,9 @@ type Events struct {
 	// the handler may still run. Where it is nil, the Backend prints that, as
 	// with Panic.
 	Held func(Held)
+	// Leaked: an FD was lost without Close, and its socket has been closed. It is called
+	// on a goroutine of its own.
+	Leaked func(Leaked)
 	// Panic: a handler panicked, which ended its FD. Where it is nil, the Backend that
 	// is opened with these Events prints what happened and the stack to standard
 	// error, as net/http does; a function that does nothing silences that. It is not
@@ -95,5 +99,5 @@ func SocketString(a net.Addr) string {
 		}
 		return "@" + a.Name
 	}
-	return a.String()
+	return fmt.Sprint(a) // which survives a nil pointer
 }

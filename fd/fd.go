@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,9 @@ import (
 // FD is a stream connection with an id that is unique in the process. All
 // methods may be called by any number of goroutines at any time; one reader
 // and one writer run without waiting for each other.
+//
+// Close it when done. One that is lost without is closed when the collector finds it, and
+// Events.Leaked is told; calls that wait keep theirs.
 //
 // How an FD ends: see Reason. In short, end of file leaves it open, an expired
 // deadline and a failed allocation in the kernel leave it open, and every
@@ -31,6 +35,8 @@ type FD struct {
 	// cause is set once, by the first end; it is replaced only to add a CloseErr.
 	cause    atomic.Pointer[Error]
 	released atomic.Bool // the application called Close
+
+	cleanup runtime.Cleanup // of CloseWhenLost; constant once others have the FD
 
 	mu    sync.Mutex // guards notes
 	notes *notes     // nil for most
@@ -95,9 +101,10 @@ func (f *FD) ID() uint64 { return f.id }
 // Close.
 func (f *FD) Stats() Stats { return Stats{Read: f.read.Load(), Written: f.written.Load()} }
 
-// Connect connects the FD to addr, a *net.TCPAddr or a *net.UnixAddr. It
-// fails with an *Error whose Connect field says how: refused, unreachable,
-// timed out, canceled. When ctx ends first, the error matches ctx's error.
+// Connect connects the FD to addr, a *net.TCPAddr or a *net.UnixAddr; without an IP,
+// or with an unspecified one, that is this host. It fails with an *Error whose Connect
+// field says how: refused, unreachable, timed out, canceled. An address with a field
+// that cannot be meant is an *AddrError below it, and nothing is connected. When ctx ends first, the error matches ctx's error.
 // After any failure the FD is closed; after ctx ended this includes that the
 // kernel has let go of the socket. Connecting twice is an error that leaves a
 // good connection alone. Close aborts a Connect in progress.
@@ -113,7 +120,12 @@ func (f *FD) Connect(ctx context.Context, addr net.Addr) error {
 		}
 		return &Error{Op: "connect", Err: os.NewSyscallError("connect", syscall.EISCONN)}
 	}
-	err := f.sock.Connect(ctx, addr)
+	err := CheckAddr(addr)
+	if err == nil {
+		err = f.sock.Connect(ctx, addr)
+	} else {
+		addr = nil // not one to name
+	}
 	if err == nil && f.phase.CompareAndSwap(connecting, connected) {
 		return nil
 	}
@@ -125,7 +137,7 @@ func (f *FD) Connect(ctx context.Context, addr net.Addr) error {
 	if kind == ConnectCanceled || errors.Is(err, context.DeadlineExceeded) {
 		reason = ClosedLocally
 	}
-	return f.end(&Error{Op: "connect", Reason: reason, Err: err, Connect: kind})
+	return f.end(&Error{Op: "connect", Reason: reason, Err: err, Connect: kind, Addr: CloneAddr(addr)})
 }
 
 // Read reads at least one byte into p and returns how many; with an empty p it
@@ -375,11 +387,21 @@ func (f *FD) SyscallConn() (syscall.RawConn, error) {
 		return nil, f.notConnected("raw-control")
 	}
 	rc, err := f.sock.SyscallConn()
-	return rc, f.set(err)
+	if err != nil {
+		return nil, f.set(err)
+	}
+	return &heldRawConn{rc, f}, nil
 }
 
 // File returns a duplicate of the OS socket; closing either does not touch the
-// other. As with (*net.TCPConn).File, the file shares the socket's state.
+// other, and after it Close sends no end of file while the duplicate is open. The file
+// has deadlines of its own.
+//
+// The two share what the kernel keeps of the socket, O_NONBLOCK among it. Unlike that of
+// (*net.TCPConn).File, the Fd method of the file leaves it non-blocking: a socket that
+// blocks could not be ended by deadlines, contexts and Close. A program in another
+// language that inherits it, and wants it to block, should poll instead; if it clears
+// O_NONBLOCK, calls of this FD on the net backend may not end.
 func (f *FD) File() (*os.File, error) {
 	if f.phase.Load() != connected {
 		return nil, f.notConnected("file")
@@ -426,8 +448,11 @@ func (f *FD) failed(op string, err error) error {
 		}
 	}
 	reason := Unexpected
-	if isLost(errno) {
+	switch {
+	case isLost(errno):
 		reason = Lost
+	case errors.Is(err, ErrSlowConsumer):
+		reason = ClosedLocally
 	}
 	return f.end(&Error{Op: op, Reason: reason, Err: err})
 }
@@ -456,7 +481,7 @@ func (f *FD) end(e *Error) error {
 	if first.Reason == e.Reason {
 		return e
 	}
-	return &Error{Op: e.Op, Reason: first.Reason, Err: e.Err, CloseErr: first.CloseErr, Connect: e.Connect}
+	return &Error{Op: e.Op, Reason: first.Reason, Err: e.Err, CloseErr: first.CloseErr, Connect: e.Connect, Addr: e.Addr}
 }
 
 // close closes the OS socket, once. The cause is set by then.
@@ -467,6 +492,7 @@ func (f *FD) close() error {
 	if was == closed {
 		return nil
 	}
+	f.cleanup.Stop()
 	err := f.sock.Close()
 	if err != nil {
 		f.closeFailed(err)
@@ -512,7 +538,7 @@ func (f *FD) closedError(op string) error {
 	cause := f.cause.Load()
 	return &Error{
 		Op: op, Reason: cause.Reason, Err: cause.Err, CloseErr: cause.CloseErr,
-		Connect: cause.Connect, afterClose: f.released.Load(),
+		Connect: cause.Connect, Addr: cause.Addr, afterClose: f.released.Load(),
 	}
 }
 

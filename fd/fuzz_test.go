@@ -102,9 +102,19 @@ func checkOneMeaning(t *testing.T, e *fd.Error, closes bool) {
 	if fd.PeerClosed(e) && e.Reason != fd.Lost && e.Op != "connect" {
 		t.Errorf("%#v is the peer's doing", e)
 	}
-	text := e.Error()
-	if text != e.Error() || !strings.Contains(text, e.Err.Error()) ||
-		e.Reason != fd.None && !strings.HasPrefix(text, e.Reason.String()) {
+	text, cause := e.Error(), e.Err.Error()
+	begins := e.Op + ": "
+	switch {
+	case e.Op == "connect":
+		begins = "dial tcp :0: "
+	case e.Reason != fd.None:
+		begins = e.Reason.String()
+	}
+	cause = strings.TrimPrefix(cause, e.Op+": ") // which stands at the beginning
+	if !strings.Contains(text, cause) || !strings.HasPrefix(text, begins) {
 		t.Errorf("the text of %#v is %q", e, text)
+	}
+	if octez := e.CloseReason(); e.Reason != fd.None && (!strings.HasPrefix(octez, e.Reason.String()) || !strings.HasSuffix(octez, e.Err.Error())) {
+		t.Errorf("the words of Octez for %#v are %q", e, octez)
 	}
 }

@@ -9,19 +9,19 @@ import (
 )
 
 // batch makes the system calls of parked callers, many by one io_uring_enter. It
-// belongs to its poller's goroutine. Without a ring, on kernels that cannot say whether
-// a socket has more, and while a ring that failed is not replaced, callers make their
-// calls themselves.
+// belongs to its poller's goroutine.
+//
+// There is no ring on kernels that cannot say whether a socket has more, nor while one
+// that failed is not replaced. Then callers make their calls themselves.
 type batch struct {
 	engine  *Engine
 	ring    *ring // nil: callers make their calls
 	gen     uint32
 	entries [batchSize]*endpoint // taken, by the slot in the user_data; nil: finished
 	queued  int
-	renewAt int64 // by the clock: when a ring that failed may be replaced
-
-	pushed uint32 // requests put into the ring since it was made
-	lost   string // why the last one failed
+	pushed  uint32 // requests put into the ring since it was made
+	renewAt int64  // by the clock: when a ring that failed may be replaced
+	lost    string // why it failed
 
 	enters, submitted, completed, ringsLost atomic.Uint64
 	waited                                  atomic.Int64 // requests that wait in the kernel: none

@@ -21,11 +21,11 @@ func (c *conn) Close() error {
 	r := c.loop.anywhere()
 	switch {
 	case r == nil:
-		q := c.loop.set.newRequest()
+		q := c.engine().newRequest()
 		q.kind = requestClose
 		c.ask(q, nil)
 		err := q.err
-		c.loop.set.putRequest(q)
+		c.engine().putRequest(q)
 		if err == net.ErrClosed { // the loop has ended, and all its connections
 			return nil
 		}
@@ -122,7 +122,7 @@ func (l *loop) stillFlushes(c *conn) bool {
 	}
 	d := &c.deadlines[timerClose]
 	if d.at.Load() == 0 {
-		at := deadlineAt(l.set.config.Drain)
+		at := later(l.set.config.Drain)
 		d.at.Store(at)
 		l.timers.arm(c, timerClose, at)
 		l.releaseClosers(c, nil)
@@ -215,10 +215,10 @@ func (c *conn) CloseWrite() error {
 	}
 	switch {
 	case r == nil:
-		wakers := &c.loop.set.engine.wakers
-		q.done = wakers.get()
+		w := &c.engine().wakers
+		q.done = w.get()
 		c.ask(q, nil)
-		wakers.put(q.done)
+		w.put(q.done)
 	case r.canWait():
 		q.co = r.co
 		c.ask(q, r.co)

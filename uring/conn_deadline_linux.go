@@ -1,6 +1,7 @@
 package uring
 
 import (
+	"math"
 	"net"
 	"os"
 	"sync/atomic"
@@ -30,6 +31,14 @@ func (d *deadlineOfCalls) expired() bool {
 	return at != 0 && at <= clock()
 }
 
+// later is d from now by the clock; what is too far away is the end of all time.
+func later(d time.Duration) int64 {
+	if now := clock(); int64(d) <= math.MaxInt64-now {
+		return now + int64(d)
+	}
+	return math.MaxInt64
+}
+
 func (c *conn) setDeadline(kind timerKind, t time.Time) error {
 	if c.closed.Load() {
 		return net.ErrClosed
@@ -37,7 +46,7 @@ func (c *conn) setDeadline(kind timerKind, t time.Time) error {
 	d := &c.deadlines[kind]
 	var at int64
 	if !t.IsZero() {
-		at = deadlineAt(time.Until(t))
+		at, _ = c.engine().deadlineAt(t)
 	}
 	d.at.Store(at)
 	if c.loop == nil {

@@ -48,6 +48,14 @@ var (
 	_ fd.Offloader = (*conn)(nil)
 )
 
+// engine is c's, which may not be on a loop yet.
+func (c *conn) engine() *Engine {
+	if c.dialing != nil {
+		return c.dialing.engine
+	}
+	return c.loop.set.engine
+}
+
 // phase is how far a connection has got; it only grows.
 type phase uint8
 

@@ -88,11 +88,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	r := c.loop.anywhere()
 	if r == nil {
-		q := c.loop.set.newRequest()
+		q := c.engine().newRequest()
 		q.kind, q.buf = requestRead, p
 		c.ask(q, nil)
 		n, err := q.n, q.err
-		c.loop.set.putRequest(q)
+		c.engine().putRequest(q)
 		return n, err
 	}
 	if !r.canWait() && !r.nested {

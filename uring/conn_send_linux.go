@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ringfd/ringfd/fd"
 )
 
 // sending is the sending half of a connection: a queue, and at most one request in
@@ -185,11 +187,11 @@ func (m *pieceMemory) putVector(v *vector) {
 func (c *conn) Write(p []byte) (int, error) {
 	r := c.loop.anywhere()
 	if r == nil {
-		q := c.loop.set.newRequest()
+		q := c.engine().newRequest()
 		q.kind, q.buf, q.left = requestWrite, p, len(p)
 		c.ask(q, nil)
 		n, err := q.n, q.err
-		c.loop.set.putRequest(q)
+		c.engine().putRequest(q)
 		return n, err
 	}
 	if r.loop != c.loop {
@@ -223,10 +225,6 @@ func (c *conn) Write(p []byte) (int, error) {
 	return sent + q.n, q.err
 }
 
-// errBacklog says that too much of a connection waits to be sent: the peer does
-// not read. It is Retryable.
-var errBacklog = os.NewSyscallError("write", syscall.ENOBUFS)
-
 // Writev is Write of all the buffers: all of them are in the queue before it waits,
 // and none is where it fails for want of room.
 func (c *conn) Writev(buffers [][]byte) (int64, error) {
@@ -236,11 +234,11 @@ func (c *conn) Writev(buffers [][]byte) (int64, error) {
 	}
 	r := c.loop.anywhere()
 	if r == nil {
-		q := c.loop.set.newRequest()
+		q := c.engine().newRequest()
 		q.kind, q.bufs, q.left = requestWrite, buffers, size
 		c.ask(q, nil)
 		n, err := q.n, q.err
-		c.loop.set.putRequest(q)
+		c.engine().putRequest(q)
 		return int64(n), err
 	}
 	wait := r.canWait() && (r.loop != c.loop || !c.isData())
@@ -331,7 +329,7 @@ func (c *conn) admit(n int) error {
 	case c.deadlines[timerWrite].expired():
 		return os.ErrDeadlineExceeded
 	case c.remote.Load() > int64(c.loop.set.config.WriteLimit):
-		return errBacklog
+		return fd.ErrWriteLimit
 	}
 	c.remote.Add(int64(n))
 	return nil

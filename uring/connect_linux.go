@@ -2,12 +2,15 @@ package uring
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ringfd/ringfd/fd"
 )
 
 // Connect makes the OS socket and connects it. When it fails, or ctx ends, the socket is
@@ -20,12 +23,30 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.write.suspendDeadline(true) // it is for Write; and ctx, for Connect
-	defer s.write.suspendDeadline(false)
+	s.write.suspendDeadline(s.engine, true) // it is for Write; and ctx, for Connect
+	defer s.write.suspendDeadline(s.engine, false)
+	if err := fd.CheckConnect(s.dial.LocalAddr, addr); err != nil {
+		return err
+	}
 	family, err := familyOf(addr)
 	if err != nil {
 		return err
 	}
+	for attempt := 1; ; attempt++ {
+		err := s.tryConnect(ctx, addr, family)
+		if attempt == connectAttempts || !isTCP(addr) || portOf(s.dial.LocalAddr) != 0 || !s.atFaultOfPort(err) {
+			return err
+		}
+		s.letGo()
+	}
+}
+
+// connectAttempts is how often a connect is made whose port the kernel has picked badly;
+// as net does.
+const connectAttempts = 3
+
+// tryConnect makes the OS socket and connects it.
+func (s *Socket) tryConnect(ctx context.Context, addr net.Addr, family int) error {
 	sysfd, err := newSocket(family)
 	if err != nil {
 		return err
@@ -43,16 +64,64 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 		}
 		return named("connect", err) // FD.Connect closes s
 	}
-	local := localAddrOf(sysfd)
+	local, remote := localAddrOf(sysfd), remoteAddrOf(sysfd)
+	if remote == nil { // the peer has reset it already
+		remote = fd.CloneAddr(addr)
+	}
 	s.addrs.mu.Lock()
-	s.addrs.local, s.addrs.remote = local, addr
+	s.addrs.local, s.addrs.remote = local, remote
 	s.addrs.mu.Unlock()
 	return nil
 }
 
+// atFaultOfPort reports that a connect with this result is to be made again, since the
+// kernel has picked our port badly: where nobody listens on an ephemeral port, a socket
+// that is given that port as its own connects to itself; or the port was in use.
+func (s *Socket) atFaultOfPort(err error) bool {
+	if err != nil {
+		return errors.Is(err, syscall.EADDRNOTAVAIL)
+	}
+	local, ok := s.LocalAddr().(*net.TCPAddr)
+	remote, isTCP := s.RemoteAddr().(*net.TCPAddr)
+	return ok && isTCP && local.Port == remote.Port && local.IP.Equal(remote.IP)
+}
+
+func isTCP(addr net.Addr) bool {
+	_, ok := addr.(*net.TCPAddr)
+	return ok
+}
+
+func portOf(addr net.Addr) int {
+	if a, ok := addr.(*net.TCPAddr); ok {
+		return a.Port
+	}
+	return 0
+}
+
+// letGo closes the descriptor of a connect that is to be made again. The write gate is
+// held, and nobody reads yet.
+func (s *Socket) letGo() {
+	s.addrs.mu.Lock()
+	s.addrs.local, s.addrs.remote = nil, nil
+	s.addrs.mu.Unlock()
+	s.use.Lock()
+	sysfd := s.sysfd
+	s.sysfd = noFD
+	s.use.Unlock()
+	if sysfd == noFD {
+		return
+	}
+	s.forget(false)
+	_ = sysClose(int(sysfd))
+	for _, d := range []*direction{&s.read, &s.write} {
+		d.state.And(^dirHungUp) // of that one
+		d.state.Or(dirReady)
+	}
+}
+
 // connect connects, and waits for the answer. Reference: connect(2), EINPROGRESS.
 func (s *Socket) connect(ctx context.Context, addr net.Addr) error {
-	defer s.write.abortOn(ctx, s.engine)()
+	defer s.write.abortOn(ctx)()
 	var remote rawAddr
 	if err := remote.set(addr, s.family); err != nil {
 		return err
@@ -99,7 +168,7 @@ func (s *Socket) awaitConnected() error {
 func familyOf(addr net.Addr) (int, error) {
 	switch a := addr.(type) {
 	case *net.TCPAddr:
-		if a.IP.To4() != nil || a.IP == nil {
+		if a.IP.To4() != nil || len(a.IP) == 0 {
 			return unix.AF_INET, nil
 		}
 		return unix.AF_INET6, nil
@@ -138,6 +207,9 @@ func (s *Socket) configure(sysfd, family int, addr net.Addr) error {
 		}
 	}
 	if c.LocalAddr == nil {
+		return nil
+	}
+	if from, ok := c.LocalAddr.(*net.UnixAddr); ok && from.Name == "" {
 		return nil
 	}
 	var local rawAddr

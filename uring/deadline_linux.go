@@ -22,47 +22,45 @@ type deadline struct {
 
 // setDeadline makes the calls of d fail with os.ErrDeadlineExceeded from t on; never, for
 // the zero time.
-func (d *direction) setDeadline(t time.Time) error {
+func (d *direction) setDeadline(e *Engine, t time.Time) error {
 	l := &d.deadline
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stopped {
 		return net.ErrClosed
 	}
+	now := clock()
 	if l.at = 0; !t.IsZero() {
-		l.at = deadlineAt(time.Until(t))
+		l.at, now = e.deadlineAt(t)
 	}
-	d.applyDeadline()
+	d.applyDeadline(e, now)
 	return nil
 }
 
-// pastDeadline is of any time that has passed.
-const pastDeadline = 1
-
-// deadlineAt is so much from now by the clock; what is too far away is the end of all
-// time.
-func deadlineAt(wait time.Duration) int64 {
-	if wait <= 0 {
-		return pastDeadline
+// deadlineAt is t by the clock, and now is now; what is too far away is the end of all
+// time. A caller in a synctest bubble has another now, and no less to wait.
+func (e *Engine) deadlineAt(t time.Time) (at, now int64) {
+	wait := time.Until(t)
+	if now = clock(); inBubble(now) {
+		e.wakers.outside(func() { now = clock() })
 	}
-	if now := clock(); int64(wait) < math.MaxInt64-now {
-		return now + int64(wait)
+	switch {
+	case wait <= 0:
+		return now, now
+	case int64(wait) <= math.MaxInt64-max(now, 0): // it is negative where the engine is in the bubble, too
+		return now + int64(wait), now
 	}
-	return math.MaxInt64
+	return math.MaxInt64, now
 }
 
 // applyDeadline has the deadline take effect, now or later. Its lock is held.
-func (d *direction) applyDeadline() {
+func (d *direction) applyDeadline(e *Engine, now int64) {
 	l := &d.deadline
 	if l.at == 0 || l.suspended {
 		d.allow(abortDeadline)
 		return
 	}
-	wait := int64(0)
-	if l.at != pastDeadline {
-		wait = l.at - clock()
-	}
-	if wait <= 0 {
+	if l.at <= now {
 		d.abort(abortDeadline)
 		return
 	}
@@ -71,14 +69,25 @@ func (d *direction) applyDeadline() {
 		return
 	}
 	l.fires = l.at
-	if l.timer == nil {
-		l.timer = time.AfterFunc(time.Duration(wait), d.timerFired)
+	wait := time.Duration(l.at - now)
+	if inBubble(clock()) {
+		e.wakers.outside(func() { d.arm(e, wait) })
 	} else {
-		l.timer.Reset(time.Duration(wait))
+		d.arm(e, wait)
 	}
 }
 
-func (d *direction) timerFired() {
+// arm has the timer fire after wait.
+func (d *direction) arm(e *Engine, wait time.Duration) {
+	l := &d.deadline
+	if l.timer == nil {
+		l.timer = time.AfterFunc(wait, func() { d.timerFired(e) })
+	} else {
+		l.timer.Reset(wait)
+	}
+}
+
+func (d *direction) timerFired(e *Engine) {
 	l := &d.deadline
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -87,17 +96,18 @@ func (d *direction) timerFired() {
 	}
 	// One that was reset as it fired comes twice: the second finds its time.
 	l.fires = 0
-	d.applyDeadline()
+	d.applyDeadline(e, clock())
 }
 
-// suspendDeadline has the deadline wait until resumeDeadline: what the direction does
+// suspendDeadline has the deadline wait until it is off again: what the direction does
 // meanwhile has none.
-func (d *direction) suspendDeadline(on bool) {
+func (d *direction) suspendDeadline(e *Engine, on bool) {
 	d.deadline.mu.Lock()
 	defer d.deadline.mu.Unlock()
 	d.deadline.suspended = on
 	if !d.deadline.stopped {
-		d.applyDeadline()
+		_, now := e.deadlineAt(time.Time{})
+		d.applyDeadline(e, now)
 	}
 }
 

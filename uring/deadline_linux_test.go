@@ -10,7 +10,7 @@ import (
 // set sets a deadline, and checks whether calls are refused then.
 func set(t *testing.T, d *direction, at time.Time, refused bool) {
 	t.Helper()
-	if err := d.setDeadline(at); err != nil {
+	if err := d.setDeadline(new(Engine), at); err != nil {
 		t.Fatal(err)
 	}
 	if got := d.state.Load()&abortDeadline != 0; got != refused {
@@ -79,12 +79,12 @@ func TestDeadlineSuspended(t *testing.T) {
 	var d direction
 	defer d.stopDeadline()
 	set(t, &d, time.Unix(1, 0), true)
-	d.suspendDeadline(true)
+	d.suspendDeadline(new(Engine), true)
 	if d.state.Load() != 0 {
 		t.Error("a suspended deadline refuses calls")
 	}
 	set(t, &d, time.Unix(2, 0), false)
-	d.suspendDeadline(false)
+	d.suspendDeadline(new(Engine), false)
 	if d.state.Load()&abortDeadline == 0 {
 		t.Error("the deadline is gone")
 	}
@@ -95,8 +95,8 @@ func TestDeadlineStopped(t *testing.T) {
 	var d direction
 	set(t, &d, time.Now().Add(time.Millisecond), false)
 	d.stopDeadline()
-	d.timerFired() // as one does that was under way
-	if err := d.setDeadline(time.Unix(1, 0)); err != net.ErrClosed {
+	d.timerFired(new(Engine)) // as one does that was under way
+	if err := d.setDeadline(new(Engine), time.Unix(1, 0)); err != net.ErrClosed {
 		t.Errorf("setDeadline: %v", err)
 	}
 	if d.state.Load() != 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 )
@@ -42,6 +43,10 @@ const (
 	// dirHungUp: the end of the connection has been seen, or an error. There is always
 	// something to find behind the data, which the socket does not announce again.
 	dirHungUp
+	// dirUrgent: urgent data has come. At its mark a receive finds nothing, though there
+	// is something, while the thread has a signal pending (tcp_recvmsg), which Go's
+	// scheduler sends. So what finds nothing is tried again.
+	dirUrgent
 	// dirWaiting: a call is parked.
 	dirWaiting
 	// dirTaken: the poller makes the system call of the parked call.
@@ -134,8 +139,12 @@ func (d *direction) release() { d.wakeTaken(dirReady) }
 
 // finish gives the parked call its result. more: the socket has more.
 func (d *direction) finish(res int32, more bool) {
-	if errno := syscall.Errno(-res); errno == syscall.EAGAIN || errno == syscall.EINTR {
+	switch syscall.Errno(-res) {
+	case syscall.EAGAIN:
 		d.parkAgain()
+		return
+	case syscall.EINTR: // it has not looked
+		d.release()
 		return
 	}
 	d.res, d.done = res, true
@@ -160,6 +169,10 @@ func (d *direction) wakeTaken(bits uint32) {
 func (d *direction) parkAgain() {
 	for {
 		state := d.state.Load()
+		if state&dirUrgent != 0 {
+			d.release()
+			return
+		}
 		if state&(dirOpen|dirAborted) != 0 {
 			d.wakeTaken(0)
 			return
@@ -193,21 +206,21 @@ func (d *direction) allow(bit uint32) {
 
 // abortOn aborts d when ctx ends. The function that it returns stops that, and waits
 // for it where it is under way. The gate is held.
-func (d *direction) abortOn(ctx context.Context, e *Engine) (stop func()) {
+func (d *direction) abortOn(ctx context.Context) (stop func()) {
 	if ctx.Done() == nil {
 		return func() {}
 	}
-	done := e.wakers.get() // ctx may end outside of a bubble that the caller is in
+	var done sync.Mutex // a channel would belong to a bubble, where ctx may not
+	done.Lock()
 	stopAfter := context.AfterFunc(ctx, func() {
 		d.contextErr = ctx.Err()
 		d.abort(abortContext)
-		done <- struct{}{}
+		done.Unlock()
 	})
 	return func() {
 		if !stopAfter() {
-			<-done
+			done.Lock()
 			d.allow(abortContext)
 		}
-		e.wakers.put(done)
 	}
 }

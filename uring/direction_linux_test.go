@@ -202,7 +202,7 @@ func TestRefusal(t *testing.T) {
 	d.abort(abortDeadline)
 	want(os.ErrDeadlineExceeded)
 	ctx, cancel := context.WithCancel(context.Background())
-	stop := d.abortOn(ctx, e)
+	stop := d.abortOn(ctx)
 	cancel()
 	until(t, "the context aborts", func() bool { return d.state.Load()&abortContext != 0 })
 	want(context.Canceled)

@@ -31,7 +31,7 @@ type endpoint struct {
 	read  direction // of a listener: its accepts
 	write direction
 
-	remote rawAddr // of a connection that is being accepted; the holder of the read gate owns it
+	remote *rawAddr // of a connection that a listener accepts; the holder of the read gate owns it
 }
 
 type endpointKind uint8
@@ -44,7 +44,7 @@ const (
 // The events of a registration. A writer seldom waits, and a unix socket would tell of
 // room for every message that the peer takes.
 const (
-	eventsRead = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1)
+	eventsRead = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLET&(1<<32-1)
 	eventsRoom = eventsRead | unix.EPOLLOUT
 )
 

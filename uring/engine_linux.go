@@ -18,9 +18,11 @@ type Engine struct {
 	used   Features
 
 	pollers   atomic.Pointer[[]*poller]
-	pollersMu sync.Mutex    // held to add one
+	pollersMu heldLock      // held to add one
+	addAt     int64         // by the clock: when one may be added, at the earliest; guarded by pollersMu
 	next      atomic.Uint32 // the poller of the next socket
 	wakers    wakers
+	requests  sync.Pool      // of *request, of goroutines
 	telling   sync.WaitGroup // goroutines that call Events.RingLost
 	behind    sync.WaitGroup // goroutines that do what a Data handler did not wait for
 
@@ -82,18 +84,22 @@ func (e *Engine) wantedPollers() int {
 	return testsize.Now.Pollers(runtime.GOMAXPROCS(0))
 }
 
+// addPoller adds one, unless that has just failed or another goroutine is about it: the
+// pollers that there are do as well.
 func (e *Engine) addPoller() []*poller {
-	e.pollersMu.Lock()
+	if !e.pollersMu.TryLock() {
+		return *e.pollers.Load()
+	}
 	defer e.pollersMu.Unlock()
 	all := *e.pollers.Load()
-	if len(all) >= e.wantedPollers() || e.isClosed() {
+	if len(all) >= e.wantedPollers() || e.isClosed() || clock() < e.addAt {
 		return all
 	}
 	var p *poller
 	var err error
-	e.wakers.outside(func() { p, err = e.newPoller() }) // its goroutine outlives the call
-	if err != nil {
-		return all // those that there are do as well
+	if !e.wakers.outside(func() { p, err = e.newPoller() }) || err != nil {
+		e.addAt = clock() + int64(renewEvery)
+		return all
 	}
 	all = append(all[:len(all):len(all)], p)
 	e.pollers.Store(&all)

@@ -2,7 +2,6 @@ package uring
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -15,7 +14,14 @@ import (
 type gate struct {
 	state atomic.Uint32
 	mu    sync.Mutex
-	queue []*sleeper
+	first *waiter // of those that wait
+	last  *waiter
+}
+
+// waiter is a caller in the queue of a gate.
+type waiter struct {
+	sleeper
+	next *waiter
 }
 
 const (
@@ -48,7 +54,7 @@ func (g *gate) lockSlowly(ctx context.Context, e *Engine) error {
 	if err != nil {
 		return err
 	}
-	s := &sleeper{co: co}
+	s := &waiter{sleeper: sleeper{co: co}}
 	if co == nil {
 		s.waker = e.wakers.get()
 		defer func() { e.wakers.put(s.waker) }()
@@ -59,7 +65,7 @@ func (g *gate) lockSlowly(ctx context.Context, e *Engine) error {
 			g.mu.Unlock()
 			continue
 		}
-		g.queue = append(g.queue, s)
+		g.enqueue(s)
 		g.mu.Unlock()
 		ended := false
 		stop := func() bool { return true }
@@ -80,16 +86,36 @@ func (g *gate) lockSlowly(ctx context.Context, e *Engine) error {
 	return nil
 }
 
+// enqueue puts s at the end of the queue. The lock is held.
+func (g *gate) enqueue(s *waiter) {
+	if s.next = nil; g.first == nil {
+		g.first = s
+	} else {
+		g.last.next = s
+	}
+	g.last = s
+}
+
 // leave takes s out of the queue, and reports whether it was there.
-func (g *gate) leave(s *sleeper) bool {
+func (g *gate) leave(s *waiter) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	i := slices.Index(g.queue, s)
-	if i < 0 {
-		return false
+	var before *waiter
+	for at := g.first; at != nil; before, at = at, at.next {
+		if at != s {
+			continue
+		}
+		if before == nil {
+			g.first = s.next
+		} else {
+			before.next = s.next
+		}
+		if g.last == s {
+			g.last = before
+		}
+		return true
 	}
-	g.queue = slices.Delete(g.queue, i, i+1)
-	return true
+	return false
 }
 
 func (g *gate) unlock() {
@@ -100,13 +126,9 @@ func (g *gate) unlock() {
 
 func (g *gate) wakeNext() {
 	g.mu.Lock()
-	var next *sleeper
-	if len(g.queue) > 0 {
-		next = g.queue[0]
-		g.queue = g.queue[1:]
-	}
-	if len(g.queue) == 0 {
-		g.queue = nil
+	next := g.first
+	if next != nil {
+		g.first = next.next
 	}
 	g.mu.Unlock()
 	if next != nil {

@@ -60,13 +60,13 @@ func TestGate(t *testing.T) {
 	select {
 	case <-done:
 	case <-time.After(30 * time.Second):
-		t.Fatalf("somebody waits for ever: state %d, %d in the queue, %d have entered", g.state.Load(), len(g.queue), entered)
+		t.Fatalf("somebody waits for ever: state %d, %d in the queue, %d have entered", g.state.Load(), g.length(), entered)
 	}
 	if plain != callers*3/4*rounds || entered+int(gaveUp.Load()) != callers*rounds {
 		t.Errorf("%d entered, of whom %d would wait, and %d gave up", entered, plain, gaveUp.Load())
 	}
-	if g.state.Load() != gateFree || len(g.queue) != 0 {
-		t.Errorf("state %d, %d in the queue", g.state.Load(), len(g.queue))
+	if g.state.Load() != gateFree || g.length() != 0 {
+		t.Errorf("state %d, %d in the queue", g.state.Load(), g.length())
 	}
 }
 
@@ -82,7 +82,7 @@ func TestGateContext(t *testing.T) {
 		return func() bool {
 			g.mu.Lock()
 			defer g.mu.Unlock()
-			return len(g.queue) == n
+			return g.length() == n
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -123,7 +123,7 @@ func TestGateBarging(t *testing.T) {
 		}
 		waiter := make(chan error, 1)
 		go func() { waiter <- g.lock(e) }()
-		until(t, "it waits", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return len(g.queue) == 1 })
+		until(t, "it waits", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.length() == 1 })
 		g.unlock()
 		if g.tryLock() {
 			runtime.Gosched()
@@ -137,4 +137,12 @@ func TestGateBarging(t *testing.T) {
 		}
 		g.unlock()
 	}
+}
+
+// length is how many callers wait.
+func (g *gate) length() (n int) {
+	for w := g.first; w != nil; w = w.next {
+		n++
+	}
+	return n
 }

@@ -52,16 +52,26 @@ func (h *handle) control(name string, f func(sysfd int) error) error {
 // File duplicates the descriptor. The duplicate shares the connection, so
 // Close does not shut it down any more.
 func (h *handle) File() (*os.File, error) {
+	h.duplicated.Store(true)
+	return duplicate(h.control, fileName(h.LocalAddr(), h.RemoteAddr()))
+}
+
+// duplicate makes a file of a descriptor, which does not block: so it has deadlines, and
+// its Fd does not make the two of them block.
+func duplicate(control func(string, func(sysfd int) error) error, name string) (*os.File, error) {
 	var dup int
-	err := h.control("dup", func(sysfd int) (err error) {
-		h.duplicated.Store(true)
+	err := control("dup", func(sysfd int) (err error) {
 		dup, err = unix.FcntlInt(uintptr(sysfd), unix.F_DUPFD_CLOEXEC, 0)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return os.NewFile(uintptr(dup), fileName(h.LocalAddr(), h.RemoteAddr())), nil
+	if err := sysSetNonblock(dup, true); err != nil {
+		_ = unix.Close(dup)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(dup), name), nil
 }
 
 // addresses are those of a connection. Ours is asked for when first wanted: an

@@ -19,8 +19,10 @@ import (
 // Listener is accept.Acceptor. An Accept that finds no connection parks, as a Read does.
 type Listener struct {
 	endpoint
-	addr   net.Addr
-	unlink string // the path to remove at Close
+	addr net.Addr
+	path accept.Path // to remove at Close
+	// duplicated: others have the descriptor (File), and may make it block.
+	duplicated atomic.Bool
 
 	sysfd int32
 	use   sync.RWMutex // held for writing to close sysfd
@@ -59,16 +61,18 @@ func (e *Engine) listen(addr net.Addr, family int, v6Only bool, c accept.Config)
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{endpoint: endpoint{engine: e, poller: e.poller(), kind: listening}, sysfd: int32(sysfd)}
+	l := &Listener{endpoint: endpoint{engine: e, poller: e.poller(), kind: listening, remote: new(rawAddr)}, sysfd: int32(sysfd)}
 	l.read.state.Store(dirReady) // unknown: the first Accept looks
 	l.inexact.Store(family == unix.AF_UNIX)
 	if err := l.open(addr, family, v6Only, c); err != nil {
+		l.path.Remove()
 		_ = sysClose(sysfd)
 		return nil, err
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
+		l.path.Remove()
 		_ = sysClose(sysfd)
 		return nil, net.ErrClosed
 	}
@@ -111,9 +115,7 @@ func (l *Listener) open(addr net.Addr, family int, v6Only bool, c accept.Config)
 	if err := bind(sysfd, &local); err != nil {
 		return err
 	}
-	if a, ok := addr.(*net.UnixAddr); ok && a.Name != "" && a.Name[0] != '@' {
-		l.unlink = a.Name
-	}
+	l.path.Bound(addr)
 	backlog := c.Backlog
 	if backlog <= 0 {
 		backlog = maxBacklog
@@ -161,7 +163,10 @@ func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
 			return nil, d.refusal(state)
 		case state&dirOpen != 0:
 			had := d.attempt(state)
-			sysfd, errno := sysAccept(l.sysfd, &l.remote)
+			if l.duplicated.Load() { // whose holder may have made it block
+				_ = sysSetNonblock(int(l.sysfd), true)
+			}
+			sysfd, errno := sysAccept(l.sysfd, l.remote)
 			if errno == syscall.EAGAIN {
 				continue
 			}
@@ -173,7 +178,7 @@ func (l *Listener) Accept(ctx context.Context) (fd.Socket, error) {
 			if err := l.watch(l.sysfd, eventsRead); err != nil {
 				return nil, err
 			}
-			stop := d.abortOn(ctx, l.engine)
+			stop := d.abortOn(ctx)
 			err := d.park(l.engine, nil)
 			stop()
 			if err != nil {
@@ -242,9 +247,7 @@ func (l *Listener) close() error {
 		return err
 	}
 	defer l.unlockBoth()
-	if l.unlink != "" {
-		_ = unix.Unlink(l.unlink)
-	}
+	l.path.Remove()
 	l.use.Lock()
 	defer l.use.Unlock()
 	l.forget(true) // a duplicate may go on listening
@@ -260,7 +263,7 @@ func (l *Listener) close() error {
 func (l *Listener) Addr() net.Addr { return l.addr }
 
 // SetDeadline ends accepts from t on.
-func (l *Listener) SetDeadline(t time.Time) error { return l.read.setDeadline(t) }
+func (l *Listener) SetDeadline(t time.Time) error { return l.read.setDeadline(l.engine, t) }
 
 func (l *Listener) control(name string, f func(sysfd int) error) error {
 	l.use.RLock()
@@ -279,19 +282,14 @@ func (l *Listener) SyscallConn() (syscall.RawConn, error) {
 	return &rawConn{control: l.control}, nil
 }
 
-// File duplicates the descriptor. As with net, the path of a unix socket is
-// then left alone by Close only if the application removes it itself.
+// File duplicates the descriptor.
 func (l *Listener) File() (*os.File, error) {
-	var dup int
-	err := l.control("dup", func(sysfd int) (err error) {
-		dup, err = unix.FcntlInt(uintptr(sysfd), unix.F_DUPFD_CLOEXEC, 0)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(dup), fileName(l.addr, nil)), nil
+	l.duplicated.Store(true)
+	return duplicate(l.control, fileName(l.addr, nil))
 }
+
+// SetUnlinkOnClose says whether Close removes the path.
+func (l *Listener) SetUnlinkOnClose(unlink bool) { l.path.SetUnlinkOnClose(unlink) }
 
 // addAcceptor notes that a Serve accepts from l, unless l is closed.
 func (l *Listener) addAcceptor(a *acceptor) bool {

@@ -17,9 +17,9 @@ type broadcast struct {
 	asks    []request // one per FD, with what came of it
 	perLoop []loopAsks
 	left    atomic.Int32
-	leaves  bool          // nobody waits: the message is in own, and the last to end recycles
-	co      *coroutine    // who waits, or
-	done    chan struct{} // one who is no coroutine
+	leaves  bool       // nobody waits: the message is in own, and the last to end recycles
+	co      *coroutine // who waits, or
+	done    waker      // one who is no coroutine
 
 	own []byte
 }
@@ -91,7 +91,7 @@ func (b *broadcast) run(ctx context.Context, e *Engine, r *runner, fds []*fd.FD)
 		b.co = r.co
 	} else {
 		b.done = e.wakers.get()
-		defer func() { e.wakers.put(b.done) }()
+		defer e.wakers.put(b.done)
 	}
 	b.begin(ctx, fds, requestWrite, func(*conn) error { return nil })
 	for _, of := range b.perLoop {
@@ -167,7 +167,7 @@ func (b *broadcast) leave(r *runner, fds []*fd.FD, done func(i, n int, err error
 	b.refuseFull(fds, r.loop.set.config.WriteLimit)
 	b.begin(context.Background(), fds, requestCopy, func(c *conn) error {
 		if c.loop == r.loop && c.send.queued > c.loop.set.config.WriteLimit {
-			return errBacklog
+			return fd.ErrWriteLimit
 		}
 		return c.admit(len(b.message))
 	})

@@ -173,7 +173,7 @@ func (l *loop) start() error {
 		started <- nil
 		<-l.begin
 		defer close(l.ended) // the last thing to happen, wherever main ends
-		l.beginTurn() // the first one may run handlers, too: the watchdog must see them
+		l.beginTurn()        // the first one may run handlers, too: the watchdog must see them
 		l.main()
 	}()
 	return <-started
@@ -598,6 +598,10 @@ var startedAt = time.Now()
 
 // clock is the monotonic time that timers go by, in nanoseconds; never 0.
 func clock() int64 { return int64(time.Since(startedAt)) + 1 }
+
+// inBubble reports whether the caller, whose clock says now, is in a bubble of
+// testing/synctest: time begins with the year 2000 there, before our clock began.
+func inBubble(now int64) bool { return now < 0 }
 
 // registerNAPI has waits poll the network card. Reference:
 // io_uring_register(2), IORING_REGISTER_NAPI (Linux 6.9).

@@ -54,16 +54,9 @@ type acceptFailure struct {
 }
 
 // Serve accepts connections from l and serves them with h on the loops, as
-// Backend.Serve says. A handler's loop goes on meanwhile. The loops signal what it waits
-// for, so it waits outside of any bubble.
+// Backend.Serve says.
 func (e *Engine) Serve(ctx context.Context, l *Listener, h fd.Handler) (err error) {
-	own, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	defer context.AfterFunc(ctx, cancel)()
-	away := e.Away(func() {
-		e.wakers.outside(func() { err = e.serve(own, l, h) })
-	})
-	if away != nil {
+	if away := e.Away(func() { err = e.serve(ctx, l, h) }); away != nil {
 		return away
 	}
 	return err
@@ -74,11 +67,14 @@ func (e *Engine) serve(ctx context.Context, l *Listener, h fd.Handler) error {
 	if err != nil {
 		return err
 	}
-	s := &serving{handler: h, over: make(chan struct{})}
+	s := &serving{handler: h}
 	s.left.Store(1)
-	a := &acceptor{
-		serving: s, listener: l, loop: set.pick(),
-		failed: make(chan acceptFailure, 1+len(set.all)), closed: make(chan struct{}), ended: make(chan struct{}),
+	a := &acceptor{serving: s, listener: l, loop: set.pick()}
+	if !e.wakers.outside(func() {
+		s.over = make(chan struct{})
+		a.failed, a.closed, a.ended = make(chan acceptFailure, 1+len(set.all)), make(chan struct{}), make(chan struct{})
+	}) {
+		return net.ErrClosed
 	}
 	if l.addAcceptor(a) {
 		err = a.run(ctx, set.config.Accept.Retry())

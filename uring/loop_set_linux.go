@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -43,8 +42,6 @@ type loops struct {
 	all    []*loop
 	next   atomic.Uint32 // the loop of the next connection
 	watch  watchdog
-	// requests lends those of goroutines, each with a waker of the engine.
-	requests sync.Pool
 }
 
 // pick picks the loop of a new connection: they take turns. Handing connections
@@ -72,9 +69,13 @@ func (e *Engine) startLoops() (*loops, error) {
 	if set := e.loops.Load(); set != nil {
 		return set, nil
 	}
-	var set *loops
-	var err error
-	e.wakers.outside(func() { set, err = e.newLoops() })
+	set := &loops{engine: e, config: e.config.Loops}
+	count := set.config.Count
+	if count == 0 {
+		count = min(runtime.GOMAXPROCS(0), runtime.NumCPU())
+	}
+	err := net.ErrClosed
+	e.wakers.outside(func() { err = set.start(count) })
 	if err != nil {
 		return nil, err
 	}
@@ -82,28 +83,22 @@ func (e *Engine) startLoops() (*loops, error) {
 	return set, nil
 }
 
-// newLoops makes and starts the loops.
-func (e *Engine) newLoops() (*loops, error) {
-	set := &loops{engine: e, config: e.config.Loops}
-	count := set.config.Count
-	if count == 0 {
-		count = min(runtime.GOMAXPROCS(0), runtime.NumCPU())
-	}
+func (s *loops) start(count int) error {
 	for range count {
-		l := &loop{set: set, used: e.used}
+		l := &loop{set: s, used: s.engine.used}
 		if err := l.start(); err != nil {
-			if len(set.all) > 0 {
+			if len(s.all) > 0 {
 				break // fewer do as well
 			}
-			return nil, explain(err)
+			return explain(err)
 		}
-		set.all = append(set.all, l)
+		s.all = append(s.all, l)
 	}
-	for _, l := range set.all {
+	for _, l := range s.all {
 		close(l.begin)
 	}
-	set.watch.start(set)
-	return set, nil
+	s.watch.start(s)
+	return nil
 }
 
 // closeLoops ends the loops: their connections are closed, and their handlers

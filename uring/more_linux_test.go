@@ -106,7 +106,11 @@ const (
 func TestMore(t *testing.T) {
 	send := func(t *testing.T, peer int, text string, flags int) {
 		t.Helper()
-		if err := unix.Sendto(peer, []byte(text), flags, nil); err != nil {
+		err := unix.Sendto(peer, []byte(text), flags, nil)
+		if err == unix.EOPNOTSUPP && flags&unix.MSG_OOB != 0 {
+			t.Skip("no urgent data on unix sockets here: Linux 5.15 makes this run")
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,9 +4,12 @@ import (
 	"math"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ringfd/ringfd/fd"
 )
 
 func setInt(sysfd, level, name, value int) error {
@@ -30,7 +33,7 @@ const (
 // setKeepAlive sets SO_KEEPALIVE and its timings, in whole seconds, rounded up.
 // Reference: tcp(7), net.KeepAliveConfig.
 func setKeepAlive(sysfd int, c net.KeepAliveConfig) error {
-	if !c.Enable {
+	if c = fd.KeepAlive(c); !c.Enable {
 		return nil
 	}
 	return enableKeepAlive(sysfd, c)
@@ -87,6 +90,9 @@ func (h *handle) SetLinger(sec int) error {
 	if sec < 0 {
 		l.Onoff = 0
 	}
+	if h.isUnix() {
+		return errNotOfUnix
+	}
 	err := h.control("setsockopt", func(sysfd int) error {
 		return sysSetLinger(sysfd, &l)
 	})
@@ -94,6 +100,14 @@ func (h *handle) SetLinger(sec int) error {
 		h.resets.Store(sec == 0)
 	}
 	return err
+}
+
+// errNotOfUnix refuses what the kernel would take and ignore.
+var errNotOfUnix = os.NewSyscallError("setsockopt", syscall.EOPNOTSUPP)
+
+func (h *handle) isUnix() bool {
+	_, is := h.RemoteAddr().(*net.UnixAddr)
+	return is
 }
 
 // SetNoDelay is TCP_NODELAY.
@@ -107,6 +121,9 @@ func (h *handle) SetNoDelay(on bool) error {
 
 // SetKeepAliveConfig is SO_KEEPALIVE with its timings.
 func (h *handle) SetKeepAliveConfig(c net.KeepAliveConfig) error {
+	if h.isUnix() {
+		return errNotOfUnix
+	}
 	if !c.Enable {
 		return h.option(unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0)
 	}
@@ -125,6 +142,9 @@ func (h *handle) SetWriteBuffer(bytes int) error {
 
 // MultipathTCP is false: the sockets are made as plain TCP.
 func (h *handle) MultipathTCP() (bool, error) {
+	if h.isUnix() {
+		return false, errNotOfUnix
+	}
 	return false, h.control("getsockopt", func(int) error { return nil })
 }
 

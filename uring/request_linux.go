@@ -41,13 +41,6 @@ const (
 	requestRun      // anything that is not on the path of a message
 )
 
-func (s *loops) newRequest() *request {
-	if q, ok := s.requests.Get().(*request); ok {
-		return q
-	}
-	return &request{done: s.engine.wakers.get()}
-}
-
 // mail is what other threads ask of a loop.
 type mail struct {
 	mu          sync.Mutex
@@ -126,9 +119,17 @@ func (l *loop) do(r *request) {
 	}
 }
 
-func (s *loops) putRequest(r *request) {
+// newRequest lends a request to a goroutine.
+func (e *Engine) newRequest() *request {
+	if r, ok := e.requests.Get().(*request); ok {
+		return r
+	}
+	return &request{done: e.wakers.get()}
+}
+
+func (e *Engine) putRequest(r *request) {
 	*r = request{done: r.done}
-	s.requests.Put(r)
+	e.requests.Put(r)
 }
 
 // finish ends r, on whatever thread: who waits for it goes on.

@@ -75,7 +75,7 @@ func (r *runner) full() error {
 	if r.nested && r.loop.running.Load().co != nil {
 		return fd.ErrNested
 	}
-	return errBacklog
+	return fd.ErrWriteLimit
 }
 
 // cannotWait reports that a call failed because its caller cannot wait.

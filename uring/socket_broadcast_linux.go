@@ -40,7 +40,7 @@ func (s *Socket) broadcast(ctx context.Context, b *broadcast, q *request) {
 		return
 	}
 	go func() {
-		stop := s.write.abortOn(ctx, s.engine)
+		stop := s.write.abortOn(ctx)
 		n, err := s.send(b.message[q.n:])
 		q.n, q.err = q.n+n, err
 		stop()
@@ -99,7 +99,7 @@ func (b *broadcast) refuseFull(fds []*fd.FD, limit int) {
 		full := s.behind.size > limit
 		s.behind.mu.Unlock()
 		if full {
-			b.asks[i].err = errBacklog
+			b.asks[i].err = fd.ErrWriteLimit
 		}
 	}
 }

@@ -65,6 +65,8 @@ func (s *Socket) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	defer d.gate.unlock()
+	const tries = 3 // at an urgent mark: see dirUrgent
+	left := tries
 	for spun := false; ; {
 		state := d.state.Load()
 		switch {
@@ -74,6 +76,10 @@ func (s *Socket) Read(p []byte) (int, error) {
 			had := d.attempt(state)
 			n, errno := receive(s.sysfd, p)
 			if errno == syscall.EAGAIN {
+				if state&dirUrgent != 0 && left > 0 {
+					left--
+					d.found(had)
+				}
 				continue
 			}
 			d.found(had)
@@ -87,6 +93,7 @@ func (s *Socket) Read(p []byte) (int, error) {
 				return s.received(n, errno)
 			}
 		default:
+			left = tries
 			if err := s.park(d, p, eventsRead); err != nil {
 				return 0, named("read", err)
 			}
@@ -131,6 +138,10 @@ func (s *Socket) park(d *direction, buf []byte, events uint32) error {
 // goroutine ran, and parks: a P that has work must not spin.
 const yieldLimit = 3 * time.Microsecond
 
+// lookTime is less than a look takes. It bounds the looks where no time passes: in a
+// testing/synctest bubble.
+const lookTime = 50 * time.Nanosecond
+
 // spin looks for data for as long as BusyPoll says: EAGAIN says that none came. One
 // goroutine spins at a time. It yields between looks, and gives up when another
 // goroutine has run meanwhile.
@@ -140,8 +151,8 @@ func (s *Socket) spin(p []byte) (n int, errno syscall.Errno) {
 		return 0, syscall.EAGAIN
 	}
 	defer e.spinning.Store(false)
-	start := clock()
-	for last := start; ; {
+	start, looks := clock(), e.config.BusyPoll/lookTime
+	for last := start; ; looks-- {
 		if s.read.state.Load()&dirAborted != 0 {
 			return 0, syscall.EAGAIN
 		}
@@ -151,7 +162,7 @@ func (s *Socket) spin(p []byte) (n int, errno syscall.Errno) {
 		}
 		runtime.Gosched()
 		now := clock()
-		if now-last > int64(yieldLimit) || now-start > int64(e.config.BusyPoll) {
+		if now-last > int64(yieldLimit) || now-start > int64(e.config.BusyPoll) || looks <= 0 {
 			e.spinsLost.Add(1)
 			return 0, syscall.EAGAIN
 		}
@@ -288,18 +299,17 @@ func (s *Socket) writeContext(ctx context.Context, p []byte) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	defer s.write.abortOn(ctx, s.engine)()
+	defer s.write.abortOn(ctx)()
 	return s.send(p)
 }
 
 // SetReadDeadline aborts receives from t on.
-func (s *Socket) SetReadDeadline(t time.Time) error { return s.read.setDeadline(t) }
+func (s *Socket) SetReadDeadline(t time.Time) error { return s.read.setDeadline(s.engine, t) }
 
 // SetWriteDeadline aborts sends from t on.
-func (s *Socket) SetWriteDeadline(t time.Time) error { return s.write.setDeadline(t) }
+func (s *Socket) SetWriteDeadline(t time.Time) error { return s.write.setDeadline(s.engine, t) }
 
-// abortAll marks s closed and ends its calls. It does not wait. There is no shutdown(2):
-// no call waits in the kernel, and close(2) tells the peer.
+// abortAll marks s closed and ends its calls. It does not wait.
 func (s *Socket) abortAll() {
 	if !s.closed.Swap(true) {
 		s.abort()
@@ -337,6 +347,11 @@ func (s *Socket) close() error {
 	}
 	s.forget(s.duplicated.Load())
 	s.giveBack()
+	if !s.resets.Load() && !s.duplicated.Load() {
+		// The peer reads an end of file, even when we leave data unread: close(2) alone
+		// would reset the connection then.
+		_ = sysShutdown(int(sysfd), unix.SHUT_WR)
+	}
 	err := sysClose(int(sysfd))
 	if errors.Is(err, syscall.EINTR) { // which has closed it all the same: close(2)
 		return nil

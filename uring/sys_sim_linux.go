@@ -45,6 +45,16 @@ func (l *heldLock) Lock() {
 	l.held = true
 }
 
+func (l *heldLock) TryLock() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held {
+		return false
+	}
+	l.held = true
+	return true
+}
+
 func (l *heldLock) Unlock() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -52,7 +62,9 @@ func (l *heldLock) Unlock() {
 		panic("unlock of an unlocked heldLock")
 	}
 	l.held = false
-	l.cond.Signal()
+	if l.cond != nil {
+		l.cond.Signal()
+	}
 }
 
 func asError(errno syscall.Errno) error {

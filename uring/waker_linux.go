@@ -11,10 +11,11 @@ import "sync"
 // tied to the bubble.
 type waker chan struct{}
 
-// wakers lends wakers. The ones that sockets give back are used again.
+// wakers lends wakers. The ones that sockets give back are used again. It has a goroutine
+// of the engine, which makes what must be of no bubble.
 type wakers struct {
-	fresh chan []waker
-	jobs  chan func() // see outside
+	work  chan func()
+	done  chan struct{}
 	quit  chan struct{}
 	ended sync.WaitGroup
 
@@ -26,27 +27,33 @@ type wakers struct {
 const wakersAtOnce = 16
 
 func (w *wakers) start() {
-	w.fresh, w.jobs, w.quit = make(chan []waker), make(chan func()), make(chan struct{})
-	w.ended.Go(w.make)
+	w.work, w.done, w.quit = make(chan func()), make(chan struct{}), make(chan struct{})
+	w.ended.Go(func() {
+		for {
+			select {
+			case work := <-w.work:
+				work()
+				w.done <- struct{}{}
+			case <-w.quit:
+				return
+			}
+		}
+	})
 }
 
-func (w *wakers) make() {
-	for {
-		some := make([]waker, wakersAtOnce)
-		for i := range some {
-			some[i] = make(waker, 1)
-		}
-		select {
-		case w.fresh <- some:
-		case job := <-w.jobs:
-			go job()
-		case <-w.quit:
-			return
-		}
+// outside runs work on the goroutine: what it makes and starts is of no bubble that the
+// caller is in. It reports false, and has done nothing, after stop.
+func (w *wakers) outside(work func()) bool {
+	select {
+	case w.work <- work:
+		<-w.done
+		return true
+	case <-w.quit:
+		return false
 	}
 }
 
-// stop ends the goroutine. Nobody asks for a waker any more.
+// stop ends the goroutine.
 func (w *wakers) stop() {
 	close(w.quit)
 	w.ended.Wait()
@@ -55,13 +62,8 @@ func (w *wakers) stop() {
 func (w *wakers) get() waker {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.free) == 0 {
-		select {
-		case some := <-w.fresh:
-			w.free = append(w.free, some...)
-		case <-w.quit: // the engine is closed: the last callers only learn that
-			return make(waker, 1)
-		}
+	if len(w.free) == 0 && !w.outside(w.makeSome) {
+		return make(waker, 1) // the engine is closed: the last callers only learn that
 	}
 	last := len(w.free) - 1
 	c := w.free[last]
@@ -69,20 +71,9 @@ func (w *wakers) get() waker {
 	return c
 }
 
-// outside runs work on a goroutine of the engine, and waits for it: what work makes
-// (goroutines, channels) belongs to no bubble that the caller may be in.
-func (w *wakers) outside(work func()) {
-	done := w.get()
-	job := func() {
-		defer func() { done <- struct{}{} }()
-		work()
-	}
-	select {
-	case w.jobs <- job:
-		<-done
-		w.put(done)
-	case <-w.quit: // nothing is made any more
-		work()
+func (w *wakers) makeSome() {
+	for range wakersAtOnce {
+		w.free = append(w.free, make(waker, 1))
 	}
 }
 

@@ -5,8 +5,8 @@
 // Each entry carries the name of its event in the field "event". Debug:
 // create_fd, close_fd, try_read, read_fd, try_write, written_fd, connect and
 // accept. Info: close_fd_reason and close_fd_unknown_reason, one of them per
-// connection. Warn: close_fd_error, and held_loop and ring_lost, which Octez does not
-// have.
+// connection. Warn: close_fd_error, and held_loop, leaked_fd and ring_lost, which
+// Octez does not have.
 // Byte counts are 64 bits wide.
 package zapevents
 
@@ -44,6 +44,7 @@ func New(l *zap.Logger) *fd.Events {
 		Held:       e.held,
 		Panic:      e.panicked,
 		RingLost:   e.ringLost,
+		Leaked:     e.leaked,
 	}
 }
 
@@ -101,7 +102,7 @@ func reasonsOf(c fd.Closed) []string {
 		reasons = append(reasons, r.Error())
 	}
 	if c.Cause != nil && c.Cause.Reason != fd.ClosedLocally {
-		reasons = append(reasons, c.Cause.Error())
+		reasons = append(reasons, c.Cause.CloseReason())
 	}
 	return reasons
 }
@@ -199,4 +200,12 @@ func orUndefined(s, undefined string) string {
 		return undefined
 	}
 	return s
+}
+
+func (e events) leaked(l fd.Leaked) {
+	if !e.on(zap.WarnLevel) {
+		return
+	}
+	e.log.Warn(cnx(l.ID)+"fd was lost without a close", event("leaked_fd"), connection(l.ID),
+		zap.String("point", l.Point), zap.ByteString("made", l.Made))
 }

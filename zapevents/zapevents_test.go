@@ -81,6 +81,9 @@ func TestEntries(t *testing.T) {
 		{"ring lost", func(e *fd.Events) { e.RingLost(io.ErrUnexpectedEOF) }, []entry{{
 			"p2p.fd", zap.WarnLevel, "a ring is lost: unexpected EOF",
 			map[string]any{"event": "ring_lost", "error": "unexpected EOF"}}}},
+		{"lost", func(e *fd.Events) { e.Leaked(fd.Leaked{ID: 7, Point: "::1:9732", Made: []byte("main.forget()")}) }, []entry{{
+			"p2p.fd", zap.WarnLevel, "cnx:7:fd was lost without a close",
+			map[string]any{"event": "leaked_fd", "connection_id": uint64(7), "point": "::1:9732", "made": "main.forget()"}}}},
 		{"closed by us, no reason given", end(fd.Error{Reason: fd.ClosedLocally}, nil, "", ""), []entry{closed, {
 			"p2p.fd", zap.InfoLevel, "disconnected from <Undefined_point>#<Undefined_peer_id>: unknown reason",
 			map[string]any{"event": "close_fd_unknown_reason", "connection_id": uint64(7)}}}},

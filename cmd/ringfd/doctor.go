@@ -32,6 +32,8 @@ type diagnosis struct {
 	Backend ringfd.Kind `json:"backend,omitempty"`
 	Why     string      `json:"why,omitempty"`
 	Error   string      `json:"error,omitempty"`
+	// Batched says which calls of goroutines share system calls; "" on net.
+	Batched string `json:"batched,omitempty"`
 	// Probed is false where RINGFD_BACKEND=net forbids every io_uring call.
 	Probed bool `json:"probed"`
 	// IOUring says whether io_uring works, Refused why it does not.
@@ -101,6 +103,7 @@ func diagnose() (*diagnosis, error) {
 		return nil, err
 	default:
 		d.Backend, d.Why, used = backend.Kind(), backend.Why(), backend.Features()
+		d.Batched = batched(d.Backend, used)
 		if err := backend.Close(); err != nil {
 			return nil, err
 		}
@@ -115,6 +118,19 @@ func diagnose() (*diagnosis, error) {
 	}
 	d.examine(uring.Probe(), used, masked)
 	return d, nil
+}
+
+// batched says which calls of goroutines are made together, with these features.
+func batched(kind ringfd.Kind, used ringfd.Features) string {
+	switch {
+	case kind != ringfd.IOUring:
+		return ""
+	case !used.Has(uring.FeatureSockNonempty):
+		return "nothing of goroutines, for want of sock_nonempty; on loops (Serve) all but connects"
+	case !used.Has(uring.FeatureAcceptDontwait):
+		return "receives of goroutines that wait; on loops (Serve) all but connects"
+	}
+	return "receives and accepts of goroutines that wait; on loops (Serve) all but connects"
 }
 
 // examine files the report of the probe.
@@ -180,6 +196,7 @@ func (d *diagnosis) write(w io.Writer) {
 	fact("kernel", d.Machine.Kernel)
 	fact("backend", string(d.Backend))
 	fact("why", d.Why)
+	fact("batched", d.Batched)
 	fact("no backend", d.Error)
 	switch {
 	case !d.Probed:

@@ -147,10 +147,14 @@ var broadcastCases = []Case{
 		read(t, peers[0], string(message[:1]))
 		cancel()
 		errs := await(t, sent, "the end of Broadcast")
-		if len(errs) != 2 || errs[1] != nil || !errors.Is(errs[0], context.Canceled) {
+		if len(errs) != 2 || errs[1] != nil {
 			t.Fatalf("Broadcast: %v", errs)
 		}
-		if err := writeErr(t, fds[0], fd.Unexpected); !errors.Is(err, context.Canceled) || len(fds[0].Reasons()) != 1 {
+		wantErr(t, "Broadcast", errs[0], "write", fd.ClosedLocally, context.Canceled, fd.ErrSlowConsumer)
+		if text := errs[0].Error(); !strings.Contains(text, fd.ErrSlowConsumer.Error()) || strings.Contains(text, "unexpected") {
+			t.Errorf("the error of a slow consumer reads %q", text)
+		}
+		if err := writeErr(t, fds[0], fd.ClosedLocally, fd.ErrSlowConsumer); !errors.Is(err, context.Canceled) || len(fds[0].Reasons()) != 1 {
 			t.Errorf("the end is %v, with the reasons %v", err, fds[0].Reasons())
 		}
 		n := int(fds[0].Stats().Written)

@@ -23,10 +23,10 @@ type Case struct {
 
 // Cases returns the whole suite for a row.
 func Cases(r Row) []Case {
-	connections := slices.Concat(octezCases, endCases, halfCases, closeCases, deadlineCases, timeCases, bubbleCases,
-		dataCases, waitCases, concurrencyCases, eventCases, optionCases, allocCases, backendCases, closingCases)
+	connections := slices.Concat(octezCases, addressCases, resolveCases, selfConnectCases, pathCases, fileCases, setterCases, lostCases, textCases, endCases, halfCases, closeCases, deadlineCases,
+		dataCases, waitCases, concurrencyCases, bubbleCases, eventCases, optionCases, allocCases, backendCases, closingCases)
 	if r.Served {
-		return slices.Concat(connections, serveCases, dataHandlerCases, handlerCases, drainCases, broadcastCases, pressureCases, closingServeCases, handlerTimeCases, coroutineCases, upstreamCases, bubbleServeCases)
+		return slices.Concat(connections, serveCases, dataHandlerCases, handlerCases, drainCases, broadcastCases, pressureCases, bubbleServeCases, closingServeCases, limitCases)
 	}
 	return slices.Concat(connections, connectCases, listenCases, acceptCases)
 }

@@ -44,6 +44,22 @@ var closeCases = []Case{
 			wantExactly(t, ours, peer, w.n)
 		})
 	}},
+	{Name: "CloseLeavesUnread", TCP: true, Core: true, Run: func(t *testing.T, e *Env) {
+		// close(2) alone would reset the connection, and the peer lose our last words.
+		e.Ends(t, func(t *testing.T, ours *fd.FD, peer net.Conn) {
+			write(t, peer, "never read")
+			if err := ours.WaitRead(); err != nil { // it is there, and unread
+				t.Fatal(err)
+			}
+			write(t, ours, "last words")
+			if err := ours.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(peer); err != nil || string(got) != "last words" {
+				t.Errorf("the peer reads %q, %v", got, err)
+			}
+		})
+	}},
 	{Name: "CloseUnblocksEveryCall", Run: func(t *testing.T, e *Env) {
 		ours, _ := e.Pair(t)
 		const n = 8

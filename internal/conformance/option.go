@@ -134,7 +134,10 @@ var optionCases = []Case{
 	}},
 	{Name: "SocketDefaults", TCP: true, Linux: true, Core: true, Run: func(t *testing.T, e *Env) {
 		e.Ends(t, func(t *testing.T, ours *fd.FD, _ net.Conn) {
-			wantOptions(t, ours, map[string]int{"TCP_NODELAY": 1, "SO_KEEPALIVE": 0, "FD_CLOEXEC": 1})
+			wantOptions(t, ours, map[string]int{
+				"TCP_NODELAY": 1, "FD_CLOEXEC": 1,
+				"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 9, // as with net
+			})
 		})
 	}},
 	{Name: "ConfiguredSockets", TCP: true, Linux: true, Core: true, Run: func(t *testing.T, e *Env) {
@@ -152,6 +155,16 @@ var optionCases = []Case{
 				"SO_KEEPALIVE": 1, "TCP_KEEPIDLE": 11, "TCP_KEEPINTVL": 7, "TCP_KEEPCNT": 3,
 				"TCP_USER_TIMEOUT": int(userTimeout / time.Millisecond), "TCP_NODELAY": 1,
 			})
+		}
+	}},
+	{Name: "KeepAliveOff", TCP: true, Linux: true, Run: func(t *testing.T, e *Env) {
+		off := net.KeepAliveConfig{Idle: -1}
+		e = e.With(t, func(o *ringfd.Options) { o.Dial.KeepAlive = off })
+		l := e.Listen(t, accept.Config{KeepAlive: off})
+		client := e.Dial(t, l.Addr())
+		for name, f := range map[string]*fd.FD{"dialled": client, "accepted": e.Accept(t, l)} {
+			t.Log(name)
+			wantOptions(t, f, map[string]int{"SO_KEEPALIVE": 0})
 		}
 	}},
 	{Name: "DialFrom", TCP: true, Run: func(t *testing.T, e *Env) {

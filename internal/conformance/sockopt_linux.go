@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"fmt"
 	"maps"
 	"testing"
 
@@ -11,9 +12,15 @@ import (
 // wantOptions checks options of the OS socket by their names.
 func wantOptions(t testing.TB, f *fd.FD, want map[string]int) {
 	t.Helper()
+	if err := checkOptions(f, want); err != nil {
+		t.Error(err)
+	}
+}
+
+func checkOptions(f *fd.FD, want map[string]int) error {
 	rc, err := f.SyscallConn()
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	got := make(map[string]int)
 	err = rc.Control(func(h uintptr) {
@@ -27,14 +34,18 @@ func wantOptions(t testing.TB, f *fd.FD, want map[string]int) {
 		}
 	})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	if !maps.Equal(got, want) {
-		t.Errorf("socket options\n got  %v\n want %v", got, want)
+		return fmt.Errorf("socket options\n got  %v\n want %v", got, want)
 	}
+	return nil
 }
 
 var sockopts = map[string]struct{ level, name int }{
+	"SO_RCVBUF":        {unix.SOL_SOCKET, unix.SO_RCVBUF},
+	"SO_SNDBUF":        {unix.SOL_SOCKET, unix.SO_SNDBUF},
+	"SO_LINGER":        {unix.SOL_SOCKET, unix.SO_LINGER}, // its first word: on or off
 	"SO_KEEPALIVE":     {unix.SOL_SOCKET, unix.SO_KEEPALIVE},
 	"TCP_NODELAY":      {unix.IPPROTO_TCP, unix.TCP_NODELAY},
 	"TCP_KEEPIDLE":     {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
