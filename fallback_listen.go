@@ -214,12 +214,21 @@ func (a *netAcceptor) restoreDeadline() {
 func (a *netAcceptor) SetDeadline(t time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.deadline = t
+	a.deadline = monotonic(t)
 	a.changed.Broadcast()
 	if a.aborting > 0 {
 		return nil // applied when the last of them has returned
 	}
 	return a.applyDeadline()
+}
+
+// monotonic is t by the monotonic clock. A deadline that is set again, or compared with
+// the time, would otherwise move with the wall clock.
+func monotonic(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return time.Now().Add(time.Until(t))
 }
 
 func (a *netAcceptor) Close() error {

@@ -395,7 +395,7 @@ func (s *netSocket) SetReadDeadline(t time.Time) error {
 	case s.closed:
 		return net.ErrClosed
 	case s.conn == nil:
-		s.readDeadline = t
+		s.readDeadline = monotonic(t)
 		return nil
 	case s.halves[readHalf]:
 		return nil
@@ -409,7 +409,7 @@ func (s *netSocket) SetWriteDeadline(t time.Time) error {
 	if s.closed {
 		return net.ErrClosed
 	}
-	s.writeDeadline = t
+	s.writeDeadline = monotonic(t)
 	if s.conn == nil || s.halves[writeHalf] || s.abortingWrite {
 		return nil
 	}

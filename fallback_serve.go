@@ -75,7 +75,13 @@ func (b *netBackend) serve(ctx context.Context, l *accept.Listener, h Handler) e
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(a.life, cancel)()
+	go func() { // which is in the caller's bubble, if there is one, as ctx is
+		select {
+		case <-a.life.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 
 	s := &netServing{conns: make(map[*fd.FD]struct{}), over: make(chan struct{})}
 	err := b.accept.Run(ctx, accept.New(servingAcceptor{a, h}, b.events), func(f *fd.FD, _ net.Addr) {

@@ -143,6 +143,7 @@ func Open(o Options) (*Backend, error) {
 		return nil, err
 	}
 	o.Loops = o.Loops.withDefaults()
+	o.Events = loud(o.Events)
 
 	b := &Backend{kind: kind, events: o.Events, dialing: o.Dial}
 	switch kind {

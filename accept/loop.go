@@ -104,7 +104,11 @@ func (r *Retry) Failed(e *Error) (wait time.Duration, end error) {
 		}
 		fallthrough
 	case System:
-		r.delay = min(max(2*r.delay, r.loop.MinDelay), r.loop.MaxDelay)
+		if r.delay > r.loop.MaxDelay/2 { // twice that may be more than there is
+			r.delay = r.loop.MaxDelay
+		} else {
+			r.delay = max(2*r.delay, r.loop.MinDelay)
+		}
 		wait = r.delay
 	default:
 		return 0, e

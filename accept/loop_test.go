@@ -3,6 +3,7 @@ package accept_test
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"os"
 	"slices"
@@ -244,6 +245,26 @@ func TestQuietEnds(t *testing.T) {
 				}
 				_ = l.Close()
 			})
+		}
+	}
+}
+
+// TestFarAway: a wait cannot grow beyond the longest there is.
+func TestFarAway(t *testing.T) {
+	for _, loop := range []accept.Loop{
+		{MinDelay: math.MaxInt64/2 + 1, MaxDelay: math.MaxInt64},
+		{MinDelay: math.MaxInt64, MaxDelay: 1},
+	} {
+		retry := loop.Retry()
+		for last := time.Duration(0); last < math.MaxInt64; {
+			wait, err := retry.Failed(&accept.Error{Class: accept.System, Err: tooManyFiles})
+			if err != nil || wait <= last {
+				t.Fatalf("after %v the wait is %v, %v", last, wait, err)
+			}
+			last = wait
+		}
+		if wait, err := retry.Failed(&accept.Error{Class: accept.System, Err: tooManyFiles}); wait != math.MaxInt64 || err != nil {
+			t.Errorf("after the longest wait comes %v, %v", wait, err)
 		}
 	}
 }

@@ -236,11 +236,18 @@ func (r *Report) writeNotes(out *strings.Builder) {
 
 // medianGoal judges the median of all cells.
 func (r *Report) medianGoal(value float64) string {
-	verdict := "reached"
-	if value > medianCPU {
-		verdict = "MISSED"
+	return fmt.Sprintf(" (goal: ≤ %.2f, %s)", medianCPU, r.verdict(value <= medianCPU))
+}
+
+// verdict says whether a goal was reached, unless rounds are missing.
+func (r *Report) verdict(reached bool) string {
+	switch {
+	case r.Interrupted:
+		return "not judged"
+	case reached:
+		return "reached"
 	}
-	return fmt.Sprintf(" (goal: ≤ %.2f, %s)", medianCPU, verdict)
+	return "MISSED"
 }
 
 // crossNotes says what other generators found, or why they did not.
@@ -270,11 +277,7 @@ func (r *Report) writeGoals(out *strings.Builder) {
 	for i := range r.Cells {
 		c := &r.Cells[i]
 		for _, v := range c.Verdicts {
-			verdict := "reached"
-			if !v.Reached {
-				verdict = "MISSED"
-			}
-			t.AppendRow(table.Row{c.Cell.Name, c.Cell.String(), v.Goal, v.Text(), verdict})
+			t.AppendRow(table.Row{c.Cell.Name, c.Cell.String(), v.Goal, v.Text(), r.verdict(v.Reached)})
 			rows++
 		}
 	}

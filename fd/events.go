@@ -12,7 +12,7 @@ import (
 // one comparison. Callbacks run on the goroutine of the call they describe and
 // must not block; they may call any method of the FD but Close.
 //
-// Set the fields before the first FD is made; do not change them after.
+// Set the fields before Open; do not change them after.
 type Events struct {
 	// Create: an FD was made (create_fd).
 	Create func(id uint64)
@@ -34,11 +34,17 @@ type Events struct {
 	Accept func(id uint64, socket string)
 	// Held: a handler has held its loop for longer than the limit (see
 	// Options.Loops.HandlerLimit). It is called on a goroutine of its own, while
-	// the handler may still run.
+	// the handler may still run. Where it is nil, the Backend prints that, as
+	// with Panic.
 	Held func(Held)
 	// Leaked: an FD was lost without Close, and its socket has been closed. It is called
 	// on a goroutine of its own.
 	Leaked func(Leaked)
+	// Panic: a handler panicked, which ended its FD. Where it is nil, the Backend that
+	// is opened with these Events prints what happened and the stack to standard
+	// error, as net/http does; a function that does nothing silences that. It is not
+	// called for a handler that ends its goroutine (runtime.Goexit).
+	Panic func(id uint64, err *PanicError)
 	// RingLost: an object of the kernel that many connections share failed, and
 	// they with it, or could not be replaced yet. The Backend goes on with a new
 	// one. It is called on a goroutine of its own, and must not close the Backend.

@@ -431,7 +431,7 @@ func (f *FD) failed(op string, err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return deadlineError(op)
 	}
-	if err == ErrDataHandler || err == ErrHoldsLoop {
+	if err == ErrDataHandler || err == ErrHoldsLoop || err == ErrNested {
 		return &Error{Op: op, Err: err}
 	}
 	if errors.Is(err, net.ErrClosed) { // the Backend was closed, and its sockets with it

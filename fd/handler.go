@@ -52,6 +52,10 @@ type Handler struct {
 // connections would wait with it. The call has done nothing, unless it says how much.
 var ErrHoldsLoop = errors.New("this call waits, which a Data handler cannot: make it on a goroutine, or in a Blocking handler")
 
+// ErrNested is the error of a call that would have to wait, in a coroutine (iter.Pull)
+// that runs inside a handler on a loop: only the handler itself can wait.
+var ErrNested = errors.New("this call waits, which a coroutine inside a handler cannot (iter.Pull): make it in the handler itself, or run the coroutine in FD.Offload")
+
 // ErrDataHandler is the error of a Read of a connection that a data handler
 // serves. It does not end the connection.
 var ErrDataHandler = errors.New("a data handler serves this connection: what it receives goes there")
@@ -127,6 +131,9 @@ func (f *FD) ReceiveEnded(err error) error { return f.readFailed(err) }
 
 // Panicked ends the FD because its handler did.
 func (f *FD) Panicked(err *PanicError) {
+	if e := f.events; e != nil && e.Panic != nil && err.Value != nil {
+		e.Panic(f.id, err)
+	}
 	_ = f.end(&Error{Op: "handler", Reason: Unexpected, Err: err})
 }
 

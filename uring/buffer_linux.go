@@ -6,8 +6,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/ringfd/ringfd/fd"
 )
 
 // maxTransfer bounds one request; the kernel moves at most 2 GiB at a time.
@@ -67,7 +65,7 @@ func (s *Socket) Writev(buffers [][]byte) (int64, error) {
 		total += len(b)
 	}
 	n, err := s.sendv(buffers, total)
-	if err == fd.ErrHoldsLoop {
+	if cannotWait(err) {
 		rest := bytes.Join(buffers, nil)[n:]
 		go func() {
 			defer s.write.gate.unlock()

@@ -122,7 +122,7 @@ func (l *loop) stillFlushes(c *conn) bool {
 	}
 	d := &c.deadlines[timerClose]
 	if d.at.Load() == 0 {
-		at := clock() + int64(l.set.config.Drain)
+		at := later(l.set.config.Drain)
 		d.at.Store(at)
 		l.timers.arm(c, timerClose, at)
 		l.releaseClosers(c, nil)

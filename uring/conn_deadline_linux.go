@@ -1,6 +1,7 @@
 package uring
 
 import (
+	"math"
 	"net"
 	"os"
 	"sync/atomic"
@@ -28,6 +29,14 @@ type deadlineOfCalls struct {
 func (d *deadlineOfCalls) expired() bool {
 	at := d.at.Load()
 	return at != 0 && at <= clock()
+}
+
+// later is d from now by the clock; what is too far away is the end of all time.
+func later(d time.Duration) int64 {
+	if now := clock(); int64(d) <= math.MaxInt64-now {
+		return now + int64(d)
+	}
+	return math.MaxInt64
 }
 
 func (c *conn) setDeadline(kind timerKind, t time.Time) error {

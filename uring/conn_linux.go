@@ -131,7 +131,7 @@ func (l *loop) anywhere() *runner {
 			return r
 		}
 	}
-	return nil
+	return l.set.nested()
 }
 
 // adopt makes l serve c, which is connected.

@@ -95,13 +95,16 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.engine().putRequest(q)
 		return n, err
 	}
-	if !r.canWait() {
+	if !r.canWait() && !r.nested {
 		return 0, fd.ErrDataHandler
 	}
 	if r.loop == c.loop {
 		if n, err, ok := c.readNow(p); ok {
 			return n, err
 		}
+	}
+	if r.nested {
+		return 0, fd.ErrNested
 	}
 	q := r.co.ask(requestRead)
 	q.buf = p

@@ -202,7 +202,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	wait := r.canWait() && !c.isData()
 	if !wait && c.send.queued > c.loop.set.config.WriteLimit {
-		return 0, fd.ErrWriteLimit
+		return 0, r.full()
 	}
 	if c.hasMail() {
 		return c.writeBehind(r, p, wait)
@@ -248,7 +248,7 @@ func (c *conn) Writev(buffers [][]byte) (int64, error) {
 		}
 		switch {
 		case !wait && c.send.queued > c.loop.set.config.WriteLimit:
-			return 0, fd.ErrWriteLimit
+			return 0, r.full()
 		case c.hasMail():
 		case !wait, size <= copyLimit && c.send.queued <= bufferedLimit:
 			return c.queueAll(buffers)

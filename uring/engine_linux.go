@@ -24,6 +24,7 @@ type Engine struct {
 	wakers    wakers
 	requests  sync.Pool      // of *request, of goroutines
 	telling   sync.WaitGroup // goroutines that call Events.RingLost
+	behind    sync.WaitGroup // goroutines that do what a Data handler did not wait for
 
 	spinning         atomic.Bool // a reader spins: BusyPoll
 	spins, spinsLost atomic.Uint64
@@ -211,6 +212,7 @@ func (e *Engine) end(sockets map[*Socket]struct{}, listeners map[*Listener]struc
 		})
 	}
 	closing.Wait()
+	e.behind.Wait()    // no handler is left to add to it
 	e.pollersMu.Lock() // one that is being added is in the list, or none is any more
 	pollers := *e.pollers.Load()
 	e.pollersMu.Unlock()
@@ -264,6 +266,8 @@ func (e *Engine) coroutine() (*coroutine, error) {
 	switch {
 	case r == nil:
 		return nil, nil
+	case r.nested:
+		return nil, fd.ErrNested
 	case !r.canWait():
 		return nil, fd.ErrHoldsLoop
 	}

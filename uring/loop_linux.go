@@ -23,6 +23,8 @@ type loop struct {
 	ring    *ring
 	used    Features
 	self    runner
+	nested  runner                 // see loops.nested
+	thread  int                    // its id
 	running atomic.Pointer[runner] // whose code the thread runs
 	// handlers counts what has been called or resumed, and what has returned, for
 	// the watchdog: while it is odd, one runs.
@@ -171,13 +173,15 @@ func (l *loop) start() error {
 		started <- nil
 		<-l.begin
 		defer close(l.ended) // the last thing to happen, wherever main ends
+		l.beginTurn()        // the first one may run handlers, too: the watchdog must see them
 		l.main()
 	}()
 	return <-started
 }
 
 func (l *loop) open() (err error) {
-	l.self.loop = l
+	l.self.loop, l.nested.loop, l.nested.nested = l, l, true
+	l.thread = unix.Gettid()
 	l.self.learn()
 	l.running.Store(&l.self)
 	if l.wakeFD, err = sysEventfd(); err != nil {
@@ -386,6 +390,10 @@ func (l *loop) sleep() {
 	l.wokeOthers, l.waitedFor, l.yielded = false, false, clock()
 }
 
+// longestWait is how long a loop waits in the kernel for its first timer at most: the
+// kernel adds the time to its own clock, and what overflows there ends at once.
+const longestWait = 24 * time.Hour
+
 // waitInKernel submits, and waits for a completion or the first timer. The P is given
 // up. (To keep it for a short wait saves a context switch, but needs a timeout: the
 // processor's timer, which in a virtual machine costs more.)
@@ -399,7 +407,7 @@ func (l *loop) waitInKernel() {
 		l.entered(sysEnterWaiting(l.ring.fd, l.pending(), 1, enterGetEvents))
 		return
 	}
-	l.waitTime = unix.NsecToTimespec(max(at-clock(), 0))
+	l.waitTime = unix.NsecToTimespec(min(max(at-clock(), 0), int64(longestWait)))
 	l.waitArg.timeout = uint64(uintptr(unsafe.Pointer(&l.waitTime)))
 	l.entered(sysEnterUntil(l.ring.fd, l.pending(), 1, enterGetEvents|enterExtArg, &l.waitArg))
 }
@@ -423,6 +431,9 @@ func (l *loop) enterOnce(submit, flags uint32) {
 	l.entered(l.ring.enter(submit, 0, flags))
 }
 
+// noMemoryPause is how long a loop waits when the kernel finds no memory.
+const noMemoryPause = time.Millisecond
+
 // entered looks at what an io_uring_enter returned.
 func (l *loop) entered(errno syscall.Errno) {
 	switch errno {
@@ -431,6 +442,8 @@ func (l *loop) entered(errno syscall.Errno) {
 		if l.ring.ready() == 0 {
 			runtime.Gosched()
 		}
+	case syscall.ENOMEM: // for what the kernel keeps of this thread, at its first call
+		time.Sleep(noMemoryPause)
 	default:
 		l.die(os.NewSyscallError("io_uring_enter", errno))
 	}
@@ -551,6 +564,7 @@ func (l *loop) wake() {
 		return
 	}
 	m.wakers.Add(1)
+	m.wakeups.Add(1)
 	if !m.ended.Load() {
 		var one [8]byte
 		binary.NativeEndian.PutUint64(one[:], 1)

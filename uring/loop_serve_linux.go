@@ -55,7 +55,14 @@ type acceptFailure struct {
 
 // Serve accepts connections from l and serves them with h on the loops, as
 // Backend.Serve says.
-func (e *Engine) Serve(ctx context.Context, l *Listener, h fd.Handler) error {
+func (e *Engine) Serve(ctx context.Context, l *Listener, h fd.Handler) (err error) {
+	if away := e.Away(func() { err = e.serve(ctx, l, h) }); away != nil {
+		return away
+	}
+	return err
+}
+
+func (e *Engine) serve(ctx context.Context, l *Listener, h fd.Handler) error {
 	set, err := e.startLoops()
 	if err != nil {
 		return err

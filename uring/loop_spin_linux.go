@@ -14,7 +14,7 @@ const spinCheck = 512
 
 // waited learns from a wait. A long one counts as some times the limit only, so that
 // a single one is soon forgotten.
-func (s *spinner) waited(d, limit int64) { s.gap += (min(d, 4*limit) - s.gap) / 4 }
+func (s *spinner) waited(d, limit int64) { s.gap += min(d/4, limit) - s.gap/4 }
 
 // spin reports whether something to do came.
 func (s *spinner) spin(l *loop) bool {

@@ -19,6 +19,6 @@ func (l *loop) snapshot() LoopStats {
 	l.stats.mu.Lock()
 	s := l.stats.stats
 	l.stats.mu.Unlock()
-	s.Held = l.heldTimes.Load()
+	s.Held, s.Wakeups = l.heldTimes.Load(), l.mail.wakeups.Load()
 	return s
 }

@@ -1,6 +1,7 @@
 package uring
 
 import (
+	"math"
 	"net"
 	"os"
 	"syscall"
@@ -80,7 +81,7 @@ func setUserTimeout(sysfd int, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
-	return setInt(sysfd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(max(d.Milliseconds(), 1)))
+	return setInt(sysfd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(max(d.Milliseconds(), 1), math.MaxInt32)))
 }
 
 // SetLinger is SO_LINGER; with 0 seconds Close resets the connection.

@@ -50,6 +50,8 @@ type mail struct {
 	there    atomic.Bool // something was put in since the loop looked
 	sleeping atomic.Bool // the loop waits in the kernel, or is about to
 
+	wakeups atomic.Uint64 // how often the loop was woken
+
 	wakers atomic.Int32 // are about to write to the loop's descriptor
 	ended  atomic.Bool  // which is about to be closed
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ringfd/ringfd/fd"
 )
 
@@ -19,6 +21,8 @@ type runner struct {
 	g    atomic.Uintptr // see getg; others compare it with theirs as soon as it runs
 	co   *coroutine     // nil for the loop's own
 	c    *conn          // whose handler runs
+	// nested: a coroutine of the application that the handler resumes; it cannot wait.
+	nested bool
 	// For the watchdog: the goroutine, as stack traces print it, and the FD.
 	id, fdID atomic.Uint64
 }
@@ -45,6 +49,37 @@ func (l *loop) here() *runner {
 	}
 	return nil
 }
+
+// nested returns what stands for the caller if it is a coroutine that a handler has
+// resumed (iter.Pull): another goroutine, on the thread of the loop, which would wait
+// for itself. Only a caller whose goroutine is none of the loops' asks, and the thread
+// is asked for only while a handler runs.
+func (s *loops) nested() *runner {
+	thread := 0
+	for _, l := range s.all {
+		if l.handlers.Load()%2 == 0 {
+			continue
+		}
+		if thread == 0 {
+			thread = unix.Gettid()
+		}
+		if l.thread == thread {
+			return &l.nested
+		}
+	}
+	return nil
+}
+
+// full is the error of a Write that cannot wait for room.
+func (r *runner) full() error {
+	if r.nested && r.loop.running.Load().co != nil {
+		return fd.ErrNested
+	}
+	return fd.ErrWriteLimit
+}
+
+// cannotWait reports that a call failed because its caller cannot wait.
+func cannotWait(err error) bool { return err == fd.ErrHoldsLoop || err == fd.ErrNested }
 
 // coroutine runs blocking handlers, one connection after the other. It waits by
 // yielding to the loop that resumed it, on the same thread: no scheduler, and no
@@ -189,6 +224,9 @@ func (c *conn) Offload(work func()) {
 	if r == nil {
 		work()
 		return
+	}
+	if r.nested {
+		panic("ringfd: Offload in a coroutine inside a handler (iter.Pull), which cannot wait: run the coroutine in Offload")
 	}
 	if r.co == nil {
 		panic("ringfd: Offload in a Data handler, which cannot wait: start a goroutine")

@@ -58,7 +58,7 @@ func (s *Socket) writeBehind(b *broadcast, q *request) {
 	h.size += len(b.message)
 	if !h.running {
 		h.running = true
-		go s.catchUp()
+		s.engine.behind.Go(s.catchUp)
 	}
 }
 

@@ -209,12 +209,12 @@ func (s *Socket) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := s.send(p)
-	if err == fd.ErrHoldsLoop { // which cannot wait; and a part of a message would tear the stream
+	if cannotWait(err) { // which cannot wait; and a part of a message would tear the stream
 		rest := append([]byte(nil), p[n:]...)
-		go func() {
+		s.engine.behind.Go(func() {
 			defer s.write.gate.unlock()
 			_, _ = s.send(rest) // the FD learns of an error at its next call
-		}()
+		})
 		return len(p), nil
 	}
 	s.write.gate.unlock()
@@ -321,7 +321,7 @@ func (s *Socket) abortAll() {
 func (s *Socket) Close() error {
 	if _, err := s.engine.coroutine(); err != nil {
 		s.abortAll()
-		go s.close()
+		s.engine.behind.Go(func() { _ = s.close() })
 		return nil
 	}
 	return s.close()

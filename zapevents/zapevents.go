@@ -11,6 +11,7 @@
 package zapevents
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -41,6 +42,7 @@ func New(l *zap.Logger) *fd.Events {
 		Connect:    e.connect,
 		Accept:     e.accept,
 		Held:       e.held,
+		Panic:      e.panicked,
 		RingLost:   e.ringLost,
 		Leaked:     e.leaked,
 	}
@@ -166,6 +168,15 @@ func (e events) held(h fd.Held) {
 	}
 	e.log.Warn(cnx(h.ID)+"handler has held its loop for "+h.For.String(), event("held_loop"), connection(h.ID),
 		zap.Duration("duration", h.For), zap.ByteString("stack", h.Stack))
+}
+
+// panicked has the stack as a field of its own: zap's would be that of the backend.
+func (e events) panicked(id uint64, err *fd.PanicError) {
+	if !e.on(zap.ErrorLevel) {
+		return
+	}
+	e.log.Error(cnx(id)+"handler panicked: "+fmt.Sprint(err.Value), event("handler_panic"), connection(id),
+		zap.ByteString("stack", err.Stack))
 }
 
 func (e events) ringLost(err error) {

@@ -53,12 +53,18 @@ func (c *benchRunCommand) Run(ctx context.Context, io stdio) error {
 		list(io.out, config)
 		return nil
 	}
+	// After hours of measuring it would be too late to learn that they cannot be made.
+	discard, err := claim(c.JSON, c.HTML)
+	if err != nil {
+		return usageError{err}
+	}
 	config.Progress = newProgressLine(io.err).show
 	report, err := bench.Run(ctx, config)
 	if err != nil {
 		err = errors.WithHint(err, "`ringfd doctor` shows what this machine offers")
 	}
 	if report == nil || err != nil && len(report.Cells) == 0 {
+		discard()
 		return err
 	}
 	writeErr := c.write(report, io.out)
@@ -89,6 +95,37 @@ func (c *benchRunCommand) write(report *bench.Report, out io.Writer) error {
 
 func writeJSON(w io.Writer, report *bench.Report) error {
 	return json.NewEncoder(w).Encode(report)
+}
+
+// claim makes sure that the files can be written, and leaves what is in them. discard
+// removes those that were not there.
+func claim(paths ...string) (discard func(), err error) {
+	var made []string
+	discard = func() {
+		for _, path := range made {
+			_ = os.Remove(path)
+		}
+	}
+	for _, path := range paths {
+		if path == "" || path == "-" {
+			continue
+		}
+		_, missing := os.Stat(path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			discard()
+			return nil, err
+		}
+		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			discard()
+			return nil, err
+		}
+		if missing != nil {
+			made = append(made, path)
+		}
+		_ = file.Close()
+	}
+	return discard, nil
 }
 
 // writeFile makes a file, and its folder where there is none.

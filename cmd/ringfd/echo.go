@@ -19,7 +19,7 @@ import (
 type echoCommand struct {
 	Backend  backendFlag   `help:"auto, io_uring or net. Without it RINGFD_BACKEND, and then auto." placeholder:"KIND"`
 	Network  string        `help:"tcp or unix." enum:"tcp,unix" default:"tcp"`
-	Listen   string        `help:"Address, or path of a unix socket." default:"127.0.0.1:7000" placeholder:"ADDRESS"`
+	Listen   string        `help:"Address, 127.0.0.1:7000 by default; or with --network=unix the path of a unix socket, which has to be given." placeholder:"ADDRESS"`
 	Style    string        `help:"What serves a connection: a goroutine of its own (goroutines), or Serve with a handler of the style blocking or data." enum:"goroutines,blocking,data" default:"goroutines"`
 	BusyPoll time.Duration `help:"Let a reader spin for up to this long before it sleeps." placeholder:"50us"`
 	Live     string        `help:"Show at this path, a unix socket, what the backend does: for ringfd doctor --live." placeholder:"PATH"`
@@ -31,6 +31,12 @@ const goroutines = "goroutines"
 const echoBuffer = 64 << 10
 
 func (c *echoCommand) Run(ctx context.Context, io stdio) error {
+	if c.Listen == "" {
+		if c.Network == "unix" {
+			return usageError{errors.New("a unix socket has no usual path: give one with --listen")}
+		}
+		c.Listen = "127.0.0.1:7000"
+	}
 	failed := make(acceptErrors)
 	backend, err := open(ringfd.Options{Backend: c.Backend.kind, BusyPoll: c.BusyPoll, Accept: accept.Loop{OnError: failed.add}})
 	if err != nil {
