@@ -136,8 +136,9 @@ func (l *loop) endRequests(c *conn) {
 	if c.send.inFlight == sendNotified {
 		sysDisconnect(int(c.sysfd)) // or the kernel would keep the memory until the peer has read
 	}
-	inFlight := c.receive.inFlight != 0 || c.send.inFlight != 0
-	if inFlight && !c.resets.Load() && !c.duplicated.Load() {
+	if !c.resets.Load() && !c.duplicated.Load() {
+		// Or a request in flight would keep the connection, and data that was left unread
+		// would make a reset of its end.
 		_ = sysShutdown(int(c.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
 	}
 	l.cancelReceive(c)
