@@ -46,10 +46,10 @@ func (c *conn) Close() error {
 // abandon closes a connection that never came to its loop, and reports whether it
 // was one.
 func (c *conn) abandon() bool {
-	c.use.Lock()
+	c.starting.Lock()
 	started := c.started
 	wasClosed := c.closed.Swap(true)
-	c.use.Unlock()
+	c.starting.Unlock()
 	if started || wasClosed {
 		return false
 	}
@@ -61,11 +61,9 @@ func (c *conn) abandon() bool {
 
 // release closes the descriptor directly.
 func (c *conn) release() {
-	c.use.Lock()
-	defer c.use.Unlock()
-	if c.sysfd != noFD {
-		_ = sysClose(int(c.sysfd))
-		c.sysfd = noFD
+	sysfd, used := c.descriptor.close(func() { _ = sysClose(int(c.sysfd)) })
+	if sysfd != noFD && !used {
+		_ = sysClose(int(sysfd))
 	}
 }
 
@@ -144,21 +142,24 @@ func (l *loop) endRequests(c *conn) {
 }
 
 // closeDescriptor closes it through the ring. A descriptor that lingers would make
-// the loop wait: it is closed on a goroutine.
+// the loop wait: it is closed on a goroutine; and one that the application uses, by the
+// last of its users, which nobody waits for but the end of the loop.
 func (l *loop) closeDescriptor(c *conn) {
 	c.phase = phaseReleasing
 	l.timers.disarm(c)
-	c.use.Lock()
-	sysfd := c.sysfd
-	c.sysfd = noFD
-	c.use.Unlock()
-	if lingers(int(sysfd)) {
-		q := &request{kind: requestRun, c: c}
+	lingering := lingers(int(c.sysfd))
+	elsewhere := func() {
+		q := &request{kind: requestRun, c: c, n: int(errnoResult(sysClose(int(c.sysfd))))}
 		q.run = func(l *loop) { l.descriptorClosed(c, int32(q.n)) }
-		go func() {
-			q.n = int(errnoResult(sysClose(int(sysfd))))
-			l.post(q)
-		}()
+		l.post(q)
+	}
+	sysfd, used := c.descriptor.close(elsewhere)
+	switch {
+	case used:
+		l.releaseClosers(c, nil)
+		return
+	case lingering:
+		go elsewhere()
 		return
 	}
 	if c.closesByRing = l.push(&sqe{opcode: opClose, fd: sysfd, userData: c.userData(kindCloseFD)}); !c.closesByRing {

@@ -3,6 +3,7 @@ package uring
 import (
 	"context"
 	"net"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -14,11 +15,12 @@ import (
 // to the thread of its loop; calls from elsewhere go through the loop's mail.
 type conn struct {
 	handle
-	loop    *loop
-	f       *fd.FD
-	serving *serving
-	dialing *Socket // what connects it; nil for one that was accepted
-	started bool    // it was given to its loop; guarded by handle.use
+	loop     *loop
+	f        *fd.FD
+	serving  *serving
+	dialing  *Socket    // what connects it; nil for one that was accepted
+	starting sync.Mutex // guards started
+	started  bool       // it was given to its loop
 
 	slot, gen uint32 // as its requests carry them
 
@@ -226,13 +228,14 @@ func (c *conn) Connect(ctx context.Context, addr net.Addr) error {
 	if err := s.Connect(ctx, addr); err != nil {
 		return err
 	}
-	c.use.Lock()
-	defer c.use.Unlock()
 	sysfd, err := s.detach()
 	if err != nil {
 		return err
 	}
-	c.sysfd = sysfd
+	if !c.descriptor.open(sysfd) { // it was closed meanwhile
+		_ = sysClose(int(sysfd))
+		return net.ErrClosed
+	}
 	c.addrs.mu.Lock()
 	c.addrs.local, c.addrs.remote = s.addrs.local, s.addrs.remote
 	c.addrs.mu.Unlock()
@@ -242,7 +245,14 @@ func (c *conn) Connect(ctx context.Context, addr net.Addr) error {
 // SyscallConn gives access to the descriptor, for Control only: what waits for
 // readiness would wait beside the loop.
 func (c *conn) SyscallConn() (syscall.RawConn, error) {
-	return &rawConn{control: c.control}, nil
+	return &rawConn{lend: c.lend}, nil
+}
+
+func (c *conn) lend(name string, f func(fd uintptr)) error {
+	if c.closed.Load() {
+		return net.ErrClosed
+	}
+	return c.loop.set.engine.lend(&c.descriptor, name, f)
 }
 
 // SetReadDeadline aborts the waits of Read from t on.

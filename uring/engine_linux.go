@@ -23,6 +23,8 @@ type Engine struct {
 	wakers    wakers
 	telling   sync.WaitGroup // goroutines that call Events.RingLost
 
+	users sync.Map // goroutine → *descriptorUser
+
 	spinning         atomic.Bool // a reader spins: BusyPoll
 	spins, spinsLost atomic.Uint64
 

@@ -282,7 +282,7 @@ func (l *loop) welcome(a *acceptor, sysfd int32) {
 		return
 	}
 	c := newConn(l, a.serving)
-	c.sysfd = sysfd
+	c.descriptor.open(sysfd)
 	c.addrs.remote, c.addrs.listener = remote, a.listener.addr
 	c.f = fd.Accepted(c, l.set.config.Events)
 	l.adopt(c)

@@ -32,7 +32,7 @@ var _ fd.Socket = (*Socket)(nil)
 
 // NewSocket returns a socket that Connect will make. It makes no system call.
 func (e *Engine) NewSocket(config *fd.DialConfig) *Socket {
-	s := &Socket{endpoint: endpoint{engine: e, poller: e.poller()}, dial: config, handle: handle{sysfd: noFD}}
+	s := &Socket{endpoint: endpoint{engine: e, poller: e.poller()}, dial: config, handle: handle{descriptor: descriptor{sysfd: noFD}}}
 	s.read.state.Store(dirReady) // unknown: the first calls look
 	s.write.state.Store(dirReady)
 	return s
@@ -51,9 +51,8 @@ func (s *Socket) open(sysfd int32, family int) error {
 	if family == unix.AF_UNIX && !e.used.Has(FeatureUnixNonempty) {
 		s.inexact.Store(true)
 	}
-	s.use.Lock()
-	s.sysfd, s.family = sysfd, family
-	s.use.Unlock()
+	s.family = family
+	s.descriptor.open(sysfd)
 	return nil
 }
 
@@ -331,21 +330,10 @@ func (s *Socket) close() error {
 	if err := s.lockBoth(); err != nil {
 		return err
 	}
-	defer s.unlockBoth()
-	s.use.Lock()
-	sysfd := s.sysfd
-	s.sysfd = noFD
-	s.use.Unlock()
-	if sysfd == noFD {
-		return nil // never opened, or closed already
-	}
-	s.forget(s.duplicated.Load())
+	s.forget(s.duplicated.Load() || s.isUsed())
 	s.giveBack()
-	err := sysClose(int(sysfd))
-	if errors.Is(err, syscall.EINTR) { // which has closed it all the same: close(2)
-		return nil
-	}
-	return os.NewSyscallError("close", err)
+	s.unlockBoth() // who comes from here on is refused, and need not wait for users
+	return s.engine.closeDescriptor(&s.descriptor)
 }
 
 func (e *Engine) dropSocket(s *Socket) {
@@ -373,14 +361,11 @@ func (s *Socket) detach() (int32, error) {
 		return noFD, err
 	}
 	defer s.unlockBoth()
-	s.use.Lock()
-	defer s.use.Unlock()
 	if s.closed.Swap(true) {
 		return noFD, net.ErrClosed
 	}
-	sysfd := s.sysfd
-	s.sysfd = noFD
 	s.forget(true)
+	sysfd, _ := s.descriptor.close(nil) // nobody else has s
 	s.giveBack()
 	s.engine.dropSocket(s)
 	return sysfd, os.NewSyscallError("fcntl", sysSetNonblock(int(sysfd), false))
