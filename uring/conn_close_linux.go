@@ -89,6 +89,9 @@ func (l *loop) startClose(q *request) {
 func (l *loop) beginClose(c *conn) {
 	c.phase = phaseFlushing
 	c.closed.Store(true)
+	// Whoever set the option, and however: a listener's is inherited, and the application
+	// may have had the descriptor.
+	c.linger, _ = sysGetLinger(int(c.sysfd))
 	l.failReads(c, net.ErrClosed)
 	l.failWrites(c, func(*request) error { return net.ErrClosed })
 	c.receive.unread, c.receive.consumed = nil, 0
@@ -111,7 +114,7 @@ func (l *loop) closeOn(c *conn) {
 func (l *loop) stillFlushes(c *conn) bool {
 	s := &c.send
 	switch {
-	case s.first == nil, s.err != nil, c.resets.Load():
+	case s.first == nil, s.err != nil, c.resets():
 		return false
 	case s.inFlight == sendCopying, s.inFlight == sendZeroCopy:
 		return true
@@ -135,7 +138,7 @@ func (l *loop) endRequests(c *conn) {
 		sysDisconnect(int(c.sysfd)) // or the kernel would keep the memory until the peer has read
 	}
 	inFlight := c.receive.inFlight != 0 || c.send.inFlight != 0
-	if inFlight && !c.resets.Load() && !c.duplicated.Load() {
+	if inFlight && !c.resets() && !c.duplicated.Load() {
 		_ = sysShutdown(int(c.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
 	}
 	l.cancelReceive(c)
@@ -147,7 +150,6 @@ func (l *loop) endRequests(c *conn) {
 func (l *loop) closeDescriptor(c *conn) {
 	c.phase = phaseReleasing
 	l.timers.disarm(c)
-	lingering := lingers(int(c.sysfd))
 	elsewhere := func() {
 		q := &request{kind: requestRun, c: c, n: int(errnoResult(sysClose(int(c.sysfd))))}
 		q.run = func(l *loop) { l.descriptorClosed(c, int32(q.n)) }
@@ -158,7 +160,7 @@ func (l *loop) closeDescriptor(c *conn) {
 	case used:
 		l.releaseClosers(c, nil)
 		return
-	case lingering:
+	case c.lingers():
 		go elsewhere()
 		return
 	}
@@ -167,11 +169,10 @@ func (l *loop) closeDescriptor(c *conn) {
 	}
 }
 
-// lingers reports whether closing waits (SO_LINGER).
-func lingers(sysfd int) bool {
-	l, err := sysGetLinger(sysfd)
-	return err == nil && l.Onoff != 0 && l.Linger > 0
-}
+// lingers reports that closing waits, and resets that it resets the connection, which is
+// not shut down first then: the peer would read an end of file (SO_LINGER).
+func (c *conn) lingers() bool { return c.linger != nil && c.linger.Onoff != 0 && c.linger.Linger > 0 }
+func (c *conn) resets() bool  { return c.linger != nil && c.linger.Onoff != 0 && c.linger.Linger == 0 }
 
 func errnoResult(err error) int32 {
 	if errno, ok := err.(syscall.Errno); ok {

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ringfd/ringfd/fd"
 )
 
@@ -37,7 +39,8 @@ type conn struct {
 	receive receiving
 	send    sending
 
-	closers *request // calls of Close that wait
+	closers *request     // calls of Close that wait
+	linger  *unix.Linger // SO_LINGER, from when it begins to close
 	// calls waits for a deadline, or not: one for each kind of timer.
 	deadlines [timerKinds]deadlineOfCalls
 	// remote is how many bytes data handlers of other loops have written that are

@@ -14,9 +14,9 @@ import (
 type handle struct {
 	descriptor
 	closed atomic.Bool
-	// Close does not shut the connection down first when the application wants
-	// a reset (SetLinger(0)), or has a duplicate that goes on (File).
-	resets, duplicated atomic.Bool
+	// duplicated: Close does not shut the connection down first, since the application
+	// has a duplicate that goes on (File).
+	duplicated atomic.Bool
 
 	addrs addresses
 }

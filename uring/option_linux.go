@@ -86,13 +86,9 @@ func (h *handle) SetLinger(sec int) error {
 	if sec < 0 {
 		l.Onoff = 0
 	}
-	err := h.control("setsockopt", func(sysfd int) error {
+	return h.control("setsockopt", func(sysfd int) error {
 		return sysSetLinger(sysfd, &l)
 	})
-	if err == nil {
-		h.resets.Store(sec == 0)
-	}
-	return err
 }
 
 // SetNoDelay is TCP_NODELAY.
