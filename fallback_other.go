@@ -265,6 +265,7 @@ func (s *netSocket) Read(p []byte) (int, error) {
 	if err != nil {
 		return n, s.ended(err, readHalf)
 	}
+	raceAcquire()
 	return n, nil
 }
 
@@ -303,6 +304,7 @@ func (s *netSocket) Write(p []byte) (int, error) {
 var buffersPool = sync.Pool{New: func() any { return new(net.Buffers) }}
 
 func (s *netSocket) Writev(buffers [][]byte) (int64, error) {
+	raceRelease()
 	lent := buffersPool.Get().(*net.Buffers)
 	whole := append((*lent)[:0], buffers...)
 	*lent = whole

@@ -43,6 +43,7 @@ func (c *netServed) receive() {
 			return
 		}
 		if readErr == nil && n > 0 {
+			raceAcquire()
 			c.f.Received(n)
 			c.handler.Data(c.f, buf[:n])
 		}

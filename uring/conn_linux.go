@@ -196,6 +196,7 @@ func (l *loop) callHandler(c *conn, call dataCall, data []byte, err error) {
 	case callOpen:
 		h.Open(c.f)
 	case callData:
+		raceAcquire()
 		c.f.Received(len(data))
 		h.Data(c.f, data)
 	case callEnd:

@@ -83,6 +83,14 @@ func (s *share) add(l *loop, n int) int {
 
 // Read is for blocking handlers, and for goroutines on their connections.
 func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.read(p)
+	if n > 0 {
+		raceAcquire()
+	}
+	return n, err
+}
+
+func (c *conn) read(p []byte) (int, error) {
 	if c.isData() {
 		return 0, fd.ErrDataHandler
 	}
@@ -111,7 +119,7 @@ func (c *conn) Read(p []byte) (int, error) {
 
 // WaitRead is Read without a buffer.
 func (c *conn) WaitRead() error {
-	_, err := c.Read(nil)
+	_, err := c.read(nil)
 	return err
 }
 

@@ -20,6 +20,7 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	raceRelease()
 	s.write.suspendDeadline(true) // it is for Write; and ctx, for Connect
 	defer s.write.suspendDeadline(false)
 	family, err := familyOf(addr)

@@ -195,6 +195,7 @@ func (l *Listener) accepted(sysfd int32, errno syscall.Errno) (fd.Socket, error)
 		}
 		return nil, os.NewSyscallError("accept", errno)
 	}
+	raceAcquire()
 	s := l.engine.NewSocket(nil)
 	s.addrs.remote = l.remote.get()
 	s.addrs.listener = l.addr

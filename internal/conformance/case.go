@@ -24,9 +24,9 @@ type Case struct {
 // Cases returns the whole suite for a row.
 func Cases(r Row) []Case {
 	connections := slices.Concat(octezCases, endCases, halfCases, closeCases, deadlineCases,
-		dataCases, waitCases, rawCases, rawLinuxCases, concurrencyCases, eventCases, optionCases, allocCases, backendCases, closingCases)
+		dataCases, waitCases, rawCases, rawLinuxCases, happensCases, concurrencyCases, eventCases, optionCases, allocCases, backendCases, closingCases)
 	if r.Served {
-		return slices.Concat(connections, serveCases, dataHandlerCases, handlerCases, drainCases, broadcastCases, pressureCases, closingServeCases)
+		return slices.Concat(connections, serveCases, dataHandlerCases, handlerCases, drainCases, broadcastCases, pressureCases, closingServeCases, happensInHandlersCases, lastWordsInHandlersCases)
 	}
 	return slices.Concat(connections, connectCases, listenCases, acceptCases)
 }
