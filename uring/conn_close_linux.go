@@ -285,7 +285,7 @@ func (l *loop) endData(c *conn) {
 	}
 	if c.phase != phaseOpen {
 		err = net.ErrClosed
-	} else if err == nil {
+	} else if err == nil && c.send.err != nil && !l.unread(c) { // else it ends when that was received
 		err = c.send.err
 	}
 	if err == nil || c.ended || !c.opened {

@@ -24,7 +24,7 @@ type Case struct {
 // Cases returns the whole suite for a row.
 func Cases(r Row) []Case {
 	connections := slices.Concat(octezCases, endCases, halfCases, closeCases, deadlineCases,
-		dataCases, waitCases, rawCases, rawLinuxCases, happensCases, concurrencyCases, eventCases, optionCases, allocCases, backendCases, closingCases)
+		dataCases, waitCases, rawCases, rawLinuxCases, happensCases, lastWordsCases, concurrencyCases, eventCases, optionCases, allocCases, backendCases, closingCases)
 	if r.Served {
 		return slices.Concat(connections, serveCases, dataHandlerCases, handlerCases, drainCases, broadcastCases, pressureCases, closingServeCases, happensInHandlersCases, lastWordsInHandlersCases)
 	}
