@@ -285,6 +285,11 @@ func (l *loop) endData(c *conn) {
 	}
 	if c.phase != phaseOpen {
 		err = net.ErrClosed
+	} else if err == nil && c.overdue() {
+		err = os.ErrDeadlineExceeded
+		if c.send.first != nil && c.send.inFlight == 0 && c.deadlines[timerWrite].expired() {
+			l.sendFailed(c, err) // it would wait for the peer until Drain has passed
+		}
 	} else if err == nil && c.send.err != nil && !l.unread(c) { // else it ends when that was received
 		err = c.send.err
 	}

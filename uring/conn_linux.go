@@ -30,11 +30,14 @@ type conn struct {
 	isTouched bool // in loop.touched
 	isNext    bool // in loop.again
 	handling  bool // its blocking handler has not returned
+	idle      bool // its data handler has got nothing for IdleTimeout
 	opened    bool // its data handler has been called, with Open
 	ended     bool // and with End
 	isUnix    bool
 	// closesByRing: the ring was asked to close the descriptor.
 	closesByRing bool
+
+	receivedAt int64 // by the clock: when its data handler last got something
 
 	receive receiving
 	send    sending
@@ -149,6 +152,10 @@ func (l *loop) adopt(c *conn) {
 		return
 	}
 	c.opened = true
+	c.receivedAt = clock()
+	c.deadlines[timerRead].waiting.Store(true) // for data, always
+	l.deadlineSet(c, timerRead)                // of one that was set before
+	l.watchIdle(c)
 	if h.Open != nil {
 		l.callHandler(c, callOpen, nil, nil)
 	}
@@ -197,6 +204,7 @@ func (l *loop) callHandler(c *conn, call dataCall, data []byte, err error) {
 		h.Open(c.f)
 	case callData:
 		raceAcquire()
+		c.receivedAt = l.turnStart.Load()
 		c.f.Received(len(data))
 		h.Data(c.f, data)
 	case callEnd:

@@ -26,7 +26,7 @@ func Cases(r Row) []Case {
 	connections := slices.Concat(octezCases, endCases, halfCases, closeCases, deadlineCases,
 		dataCases, waitCases, rawCases, rawLinuxCases, happensCases, lastWordsCases, concurrencyCases, eventCases, optionCases, allocCases, backendCases, closingCases)
 	if r.Served {
-		return slices.Concat(connections, serveCases, dataHandlerCases, handlerCases, drainCases, broadcastCases, pressureCases, closingServeCases, happensInHandlersCases, lastWordsInHandlersCases)
+		return slices.Concat(connections, serveCases, dataHandlerCases, handlerCases, drainCases, broadcastCases, pressureCases, closingServeCases, happensInHandlersCases, lastWordsInHandlersCases, dataDeadlineCases)
 	}
 	return slices.Concat(connections, connectCases, listenCases, acceptCases)
 }
