@@ -176,9 +176,9 @@ type netSocket struct {
 	writeDeadline time.Time       // the user's
 	abortingWrite bool            // the end of a Broadcast's context has set another
 
-	// Close does not shut the connection down first when the application wants
-	// a reset (SetLinger(0)), or has a duplicate that goes on (File).
-	resets, duplicated bool
+	// duplicated: Close does not shut the connection down first, since the application
+	// has a duplicate that goes on (File).
+	duplicated bool
 
 	halves [2]bool // that the application ended, unless shutdownEndsCalls
 
@@ -272,6 +272,7 @@ func (s *netSocket) Read(p []byte) (int, error) {
 	if err != nil {
 		return n, s.ended(err, readHalf)
 	}
+	raceAcquire()
 	return n, nil
 }
 
@@ -310,6 +311,7 @@ func (s *netSocket) Write(p []byte) (int, error) {
 var buffersPool = sync.Pool{New: func() any { return new(net.Buffers) }}
 
 func (s *netSocket) Writev(buffers [][]byte) (int64, error) {
+	raceRelease()
 	lent := buffersPool.Get().(*net.Buffers)
 	whole := append((*lent)[:0], buffers...)
 	*lent = whole
@@ -348,7 +350,7 @@ func (s *netSocket) Close() error {
 	}
 	s.closed = true
 	conn, cancel, done := s.conn, s.cancelConnect, s.connectDone
-	quiet := s.resets || s.duplicated
+	quiet := s.duplicated
 	s.mu.Unlock()
 	if cancel != nil {
 		cancel()
@@ -358,7 +360,7 @@ func (s *netSocket) Close() error {
 		return nil
 	}
 	s.backend.forget(s)
-	if !quiet { // the peer sees an end of file even when we leave data unread
+	if !quiet && !resets(conn) { // the peer sees an end of file even when we leave data unread
 		_ = conn.CloseWrite()
 		_ = conn.CloseRead()
 	}
@@ -430,13 +432,19 @@ func (s *netSocket) File() (*os.File, error) {
 }
 
 func (s *netSocket) SetLinger(seconds int) error {
-	err := s.tcp(func(c *net.TCPConn) error { return c.SetLinger(seconds) })
-	if err == nil {
-		s.mu.Lock()
-		s.resets = seconds == 0
-		s.mu.Unlock()
-	}
-	return err
+	return s.tcp(func(c *net.TCPConn) error { return c.SetLinger(seconds) })
+}
+
+// resets reports that a close of c resets the connection (SO_LINGER with no time), which
+// a shutdown before would turn into an end of file. Whoever set the option: a listener's
+// is inherited, and the application may have had the descriptor.
+func resets(c syscall.Conn) bool {
+	reset := false
+	err := control(c, func(h uintptr) (err error) {
+		reset, err = lingersNot(h)
+		return err
+	})
+	return err == nil && reset
 }
 
 func (s *netSocket) SetNoDelay(on bool) error {

@@ -3,6 +3,7 @@ package ringfd
 import (
 	"context"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -15,6 +16,8 @@ import (
 type servedSocket struct {
 	*netSocket
 	handler Handler
+
+	dataDeadline time.Time // the user's read deadline, of a data handler; guarded by mu
 }
 
 // Read is for blocking handlers.
@@ -33,17 +36,51 @@ func (s *servedSocket) WaitRead() error {
 	return s.netSocket.WaitRead()
 }
 
-// SetReadDeadline is for Read: what a data handler is given has no deadline.
+// SetReadDeadline is that of the connection, if a data handler serves it.
 func (s *servedSocket) SetReadDeadline(t time.Time) error {
-	if s.handler.Blocking != nil {
-		return s.netSocket.SetReadDeadline(t)
+	if s.handler.Data != nil {
+		s.mu.Lock()
+		s.dataDeadline = t
+		s.mu.Unlock()
+		if idle := s.handler.IdleTimeout; idle > 0 { // and no later than that
+			if at := time.Now().Add(idle); t.IsZero() || at.Before(t) {
+				t = at
+			}
+		}
 	}
+	return s.netSocket.SetReadDeadline(t)
+}
+
+// idleUntil sets the deadline by which something must be received again, unless the
+// handler has set an earlier one.
+func (s *servedSocket) idleUntil(t time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return net.ErrClosed
+	if s.closed || s.halves[readHalf] {
+		return
 	}
-	return nil
+	if own := s.dataDeadline; !own.IsZero() && own.Before(t) {
+		t = own
+	}
+	_ = s.conn.SetReadDeadline(t)
+}
+
+// goesOn reports that a deadline that has passed was not the connection's last: something
+// was received since it was set. So a message costs no timer.
+func (c *netServed) goesOn(err error) bool {
+	idle := c.handler.IdleTimeout
+	if idle <= 0 || err != os.ErrDeadlineExceeded {
+		return false
+	}
+	c.mu.Lock()
+	own := c.dataDeadline
+	c.mu.Unlock()
+	until := c.receivedAt.Add(idle)
+	if now := time.Now(); !now.Before(until) || !own.IsZero() && !now.Before(own) {
+		return false
+	}
+	c.idleUntil(until)
+	return true
 }
 
 // servingAcceptor is a listener as Serve sees it.
@@ -57,7 +94,13 @@ func (a servingAcceptor) Accept(ctx context.Context) (fd.Socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &servedSocket{s, a.handler}, nil
+	return &servedSocket{netSocket: s, handler: a.handler}, nil
+}
+
+func (c *netServed) received() {
+	if c.handler.IdleTimeout > 0 {
+		c.receivedAt = time.Now()
+	}
 }
 
 // netServing keeps the connections of one Serve, to drain them.
@@ -142,7 +185,7 @@ func (s *netServing) drain(b *netBackend) {
 }
 
 func (b *netBackend) served(h Handler) *fd.FD {
-	return fd.New(&servedSocket{&netSocket{backend: b}, h}, b.events)
+	return fd.New(&servedSocket{netSocket: &netSocket{backend: b}, handler: h}, b.events)
 }
 
 func (b *netBackend) start(f *fd.FD) { b.run(f, func(*fd.FD) {}) }
@@ -170,9 +213,10 @@ func (b *netBackend) run(f *fd.FD, over func(*fd.FD)) {
 // end: all that follows it is deferred.
 type netServed struct {
 	*servedSocket
-	f        *fd.FD
-	returned bool  // the handler has
-	err      error // why nothing more is received
+	f          *fd.FD
+	returned   bool      // the handler has
+	err        error     // why nothing more is received
+	receivedAt time.Time // when something last was, if there is an IdleTimeout
 }
 
 func (c *netServed) block() {
@@ -186,6 +230,10 @@ func (c *netServed) data() {
 	defer c.f.Close()
 	defer c.end()
 	defer c.caught()
+	if c.handler.IdleTimeout > 0 {
+		c.receivedAt = time.Now()
+		c.idleUntil(c.receivedAt.Add(c.handler.IdleTimeout))
+	}
 	if c.handler.Open != nil {
 		c.handler.Open(c.f)
 	}

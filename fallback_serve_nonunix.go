@@ -12,9 +12,12 @@ func (c *netServed) receive() {
 	for {
 		n, err := c.netSocket.Read(buf)
 		if err != nil {
-			c.err = err
+			if c.err = err; c.goesOn(err) {
+				continue
+			}
 			return
 		}
+		c.received()
 		c.f.Received(n)
 		c.handler.Data(c.f, buf[:n])
 	}

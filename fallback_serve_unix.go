@@ -39,10 +39,14 @@ func (c *netServed) receive() {
 	}
 	for {
 		if err := rc.Read(read); err != nil {
-			c.err = c.ended(err, readHalf)
+			if c.err = c.ended(err, readHalf); c.goesOn(c.err) {
+				continue
+			}
 			return
 		}
 		if readErr == nil && n > 0 {
+			raceAcquire()
+			c.received()
 			c.f.Received(n)
 			c.handler.Data(c.f, buf[:n])
 		}

@@ -6,6 +6,8 @@ import (
 	"os"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ringfd/ringfd/accept"
 )
 
@@ -37,3 +39,9 @@ const (
 	shutdownEndsCalls = true
 	errShutdown       = syscall.EPIPE
 )
+
+// lingersNot reports that close(2) drops what is to be sent, and resets.
+func lingersNot(h uintptr) (bool, error) {
+	l, err := unix.GetsockoptLinger(int(h), unix.SOL_SOCKET, unix.SO_LINGER)
+	return err == nil && l.Onoff != 0 && l.Linger == 0, err
+}

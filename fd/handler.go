@@ -3,6 +3,7 @@ package fd
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Handler serves connections, in one of two styles: set Blocking, or set Data.
@@ -45,6 +46,15 @@ type Handler struct {
 	// connection is closed. They are for Data, and run as Data does.
 	Open func(f *FD)
 	End  func(f *FD, err error)
+
+	// IdleTimeout, if set, is how long a connection of a Data handler may receive nothing:
+	// then it ends as with a read deadline that has passed. It costs no timer per message.
+	//
+	// Deadlines are those of the connection in a Data handler, since no call waits: after
+	// a read deadline, whether or not something was received, or a write deadline with
+	// something that the peer does not take, End is called with an error that matches
+	// os.ErrDeadlineExceeded, and the connection is closed.
+	IdleTimeout time.Duration
 }
 
 // ErrHoldsLoop is the error of a call that would have to wait, on any FD but a handler's
@@ -67,6 +77,10 @@ func (h Handler) Check() error {
 		return errors.New("the handler is empty: set Blocking or Data")
 	case h.Blocking != nil && h.Data != nil:
 		return errors.New("the handler has two styles: set Blocking or Data, not both")
+	case h.IdleTimeout < 0:
+		return fmt.Errorf("IdleTimeout is %v: give a positive duration, or zero for none", h.IdleTimeout)
+	case h.Blocking != nil && h.IdleTimeout != 0:
+		return errors.New("IdleTimeout is for Data: set a read deadline in a Blocking handler")
 	case h.Blocking != nil && (h.Open != nil || h.End != nil):
 		return errors.New("Open and End are for Data: a Blocking handler begins and ends with its connection")
 	}
@@ -145,6 +159,9 @@ func (f *FD) BeginWrite(n int) error {
 	}
 	if f.phase.Load() != connected {
 		return f.notConnected("write")
+	}
+	if f.halves.Load()&writeLost != 0 {
+		return f.closedError("write")
 	}
 	return nil
 }

@@ -46,10 +46,10 @@ func (c *conn) Close() error {
 // abandon closes a connection that never came to its loop, and reports whether it
 // was one.
 func (c *conn) abandon() bool {
-	c.use.Lock()
+	c.starting.Lock()
 	started := c.started
 	wasClosed := c.closed.Swap(true)
-	c.use.Unlock()
+	c.starting.Unlock()
 	if started || wasClosed {
 		return false
 	}
@@ -61,11 +61,9 @@ func (c *conn) abandon() bool {
 
 // release closes the descriptor directly.
 func (c *conn) release() {
-	c.use.Lock()
-	defer c.use.Unlock()
-	if c.sysfd != noFD {
-		_ = sysClose(int(c.sysfd))
-		c.sysfd = noFD
+	sysfd, used := c.descriptor.close(func() { _ = sysClose(int(c.sysfd)) })
+	if sysfd != noFD && !used {
+		_ = sysClose(int(sysfd))
 	}
 }
 
@@ -91,6 +89,9 @@ func (l *loop) startClose(q *request) {
 func (l *loop) beginClose(c *conn) {
 	c.phase = phaseFlushing
 	c.closed.Store(true)
+	// Whoever set the option, and however: a listener's is inherited, and the application
+	// may have had the descriptor.
+	c.linger, _ = sysGetLinger(int(c.sysfd))
 	l.failReads(c, net.ErrClosed)
 	l.failWrites(c, func(*request) error { return net.ErrClosed })
 	c.receive.unread, c.receive.consumed = nil, 0
@@ -113,7 +114,7 @@ func (l *loop) closeOn(c *conn) {
 func (l *loop) stillFlushes(c *conn) bool {
 	s := &c.send
 	switch {
-	case s.first == nil, s.err != nil, c.resets.Load():
+	case s.first == nil, s.err != nil, c.resets():
 		return false
 	case s.inFlight == sendCopying, s.inFlight == sendZeroCopy:
 		return true
@@ -136,7 +137,7 @@ func (l *loop) endRequests(c *conn) {
 	if c.send.inFlight == sendNotified {
 		sysDisconnect(int(c.sysfd)) // or the kernel would keep the memory until the peer has read
 	}
-	if !c.resets.Load() && !c.duplicated.Load() {
+	if !c.resets() && !c.duplicated.Load() {
 		// Or a request in flight would keep the connection, and data that was left unread
 		// would make a reset of its end.
 		_ = sysShutdown(int(c.sysfd), unix.SHUT_RDWR) // ENOTCONN after a reset
@@ -145,21 +146,23 @@ func (l *loop) endRequests(c *conn) {
 }
 
 // closeDescriptor closes it through the ring. A descriptor that lingers would make
-// the loop wait: it is closed on a goroutine.
+// the loop wait: it is closed on a goroutine; and one that the application uses, by the
+// last of its users, which nobody waits for but the end of the loop.
 func (l *loop) closeDescriptor(c *conn) {
 	c.phase = phaseReleasing
 	l.timers.disarm(c)
-	c.use.Lock()
-	sysfd := c.sysfd
-	c.sysfd = noFD
-	c.use.Unlock()
-	if lingers(int(sysfd)) {
-		q := &request{kind: requestRun, c: c}
+	elsewhere := func() {
+		q := &request{kind: requestRun, c: c, n: int(errnoResult(sysClose(int(c.sysfd))))}
 		q.run = func(l *loop) { l.descriptorClosed(c, int32(q.n)) }
-		go func() {
-			q.n = int(errnoResult(sysClose(int(sysfd))))
-			l.post(q)
-		}()
+		l.post(q)
+	}
+	sysfd, used := c.descriptor.close(elsewhere)
+	switch {
+	case used:
+		l.releaseClosers(c, nil)
+		return
+	case c.lingers():
+		go elsewhere()
 		return
 	}
 	if c.closesByRing = l.push(&sqe{opcode: opClose, fd: sysfd, userData: c.userData(kindCloseFD)}); !c.closesByRing {
@@ -167,11 +170,10 @@ func (l *loop) closeDescriptor(c *conn) {
 	}
 }
 
-// lingers reports whether closing waits (SO_LINGER).
-func lingers(sysfd int) bool {
-	l, err := sysGetLinger(sysfd)
-	return err == nil && l.Onoff != 0 && l.Linger > 0
-}
+// lingers reports that closing waits, and resets that it resets the connection, which is
+// not shut down first then: the peer would read an end of file (SO_LINGER).
+func (c *conn) lingers() bool { return c.linger != nil && c.linger.Onoff != 0 && c.linger.Linger > 0 }
+func (c *conn) resets() bool  { return c.linger != nil && c.linger.Onoff != 0 && c.linger.Linger == 0 }
 
 func errnoResult(err error) int32 {
 	if errno, ok := err.(syscall.Errno); ok {
@@ -286,7 +288,12 @@ func (l *loop) endData(c *conn) {
 	}
 	if c.phase != phaseOpen {
 		err = net.ErrClosed
-	} else if err == nil {
+	} else if err == nil && c.overdue() {
+		err = os.ErrDeadlineExceeded
+		if c.send.first != nil && c.send.inFlight == 0 && c.deadlines[timerWrite].expired() {
+			l.sendFailed(c, err) // it would wait for the peer until Drain has passed
+		}
+	} else if err == nil && c.send.err != nil && !l.unread(c) { // else it ends when that was received
 		err = c.send.err
 	}
 	if err == nil || c.ended || !c.opened {

@@ -15,6 +15,7 @@ const (
 	timerRead  timerKind = iota
 	timerWrite           // deadlines of Read and Write
 	timerClose           // what is written before a Close has left until then
+	timerIdle            // of Handler.IdleTimeout
 	timerKinds
 )
 
@@ -31,10 +32,13 @@ func (d *deadlineOfCalls) expired() bool {
 	return at != 0 && at <= clock()
 }
 
-// later is d from now by the clock; what is too far away is the end of all time.
-func later(d time.Duration) int64 {
-	if now := clock(); int64(d) <= math.MaxInt64-now {
-		return now + int64(d)
+// later is d from now by the clock.
+func later(d time.Duration) int64 { return after(clock(), d) }
+
+// after is d after at; what is too far away is the end of all time.
+func after(at int64, d time.Duration) int64 {
+	if int64(d) <= math.MaxInt64-max(at, 0) {
+		return at + int64(d)
 	}
 	return math.MaxInt64
 }
@@ -73,7 +77,7 @@ func (l *loop) waits(c *conn, kind timerKind) {
 func (l *loop) deadlineSet(c *conn, kind timerKind) {
 	d := &c.deadlines[kind]
 	at := d.at.Load()
-	if at == 0 || !d.waiting.Load() || c.phase >= phaseReleasing {
+	if at == 0 || !d.waiting.Load() || c.phase >= phaseReleasing || c.isData() && c.phase != phaseOpen {
 		return
 	}
 	if at <= clock() {
@@ -85,13 +89,34 @@ func (l *loop) deadlineSet(c *conn, kind timerKind) {
 
 // expire ends the calls whose deadline has come.
 func (l *loop) expire(c *conn, kind timerKind) {
-	switch kind {
-	case timerRead:
+	switch {
+	case c.isData(): // it has no calls that wait: the connection ends, see endData
+	case kind == timerRead:
 		l.failReads(c, os.ErrDeadlineExceeded)
-	case timerWrite:
+	case kind == timerWrite:
 		l.failWrites(c, func(*request) error { return os.ErrDeadlineExceeded })
 	}
 	l.touch(c)
+}
+
+// overdue reports that a deadline of a data handler's connection has passed.
+func (c *conn) overdue() bool {
+	return c.idle || c.deadlines[timerRead].expired() || c.send.first != nil && c.deadlines[timerWrite].expired()
+}
+
+// watchIdle ends a connection that has received nothing for as long as its handler says.
+// It costs a message no more than the time of the turn: the timer finds out when it fires.
+func (l *loop) watchIdle(c *conn) {
+	limit := int64(c.serving.handler.IdleTimeout)
+	if limit <= 0 || c.phase != phaseOpen {
+		return
+	}
+	if now := clock(); now-c.receivedAt >= limit {
+		c.idle = true
+		l.touch(c)
+		return
+	}
+	l.timers.arm(c, timerIdle, after(c.receivedAt, time.Duration(limit)))
 }
 
 // timers is a heap of what is to happen when. A deadline that is moved or taken
@@ -161,9 +186,12 @@ func (t *timers) fire(l *loop) {
 	for len(t.heap) > 0 && t.heap[0].at <= now {
 		c, kind := t.heap[0].c, t.heap[0].kind
 		t.remove(0)
-		if kind == timerClose {
+		switch kind {
+		case timerClose:
 			l.touch(c)
-		} else {
+		case timerIdle:
+			l.watchIdle(c)
+		default:
 			l.deadlineSet(c, kind)
 		}
 	}

@@ -3,9 +3,12 @@ package uring
 import (
 	"context"
 	"net"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ringfd/ringfd/fd"
 )
@@ -14,11 +17,12 @@ import (
 // to the thread of its loop; calls from elsewhere go through the loop's mail.
 type conn struct {
 	handle
-	loop    *loop
-	f       *fd.FD
-	serving *serving
-	dialing *Socket // what connects it; nil for one that was accepted
-	started bool    // it was given to its loop; guarded by handle.use
+	loop     *loop
+	f        *fd.FD
+	serving  *serving
+	dialing  *Socket    // what connects it; nil for one that was accepted
+	starting sync.Mutex // guards started
+	started  bool       // it was given to its loop
 
 	slot, gen uint32 // as its requests carry them
 
@@ -26,16 +30,20 @@ type conn struct {
 	isTouched bool // in loop.touched
 	isNext    bool // in loop.again
 	handling  bool // its blocking handler has not returned
+	idle      bool // its data handler has got nothing for IdleTimeout
 	opened    bool // its data handler has been called, with Open
 	ended     bool // and with End
 	isUnix    bool
 	// closesByRing: the ring was asked to close the descriptor.
 	closesByRing bool
 
+	receivedAt int64 // by the clock: when its data handler last got something
+
 	receive receiving
 	send    sending
 
-	closers *request // calls of Close that wait
+	closers *request     // calls of Close that wait
+	linger  *unix.Linger // SO_LINGER, from when it begins to close
 	// calls waits for a deadline, or not: one for each kind of timer.
 	deadlines [timerKinds]deadlineOfCalls
 	// remote is how many bytes data handlers of other loops have written that are
@@ -152,6 +160,10 @@ func (l *loop) adopt(c *conn) {
 		return
 	}
 	c.opened = true
+	c.receivedAt = clock()
+	c.deadlines[timerRead].waiting.Store(true) // for data, always
+	l.deadlineSet(c, timerRead)                // of one that was set before
+	l.watchIdle(c)
 	if h.Open != nil {
 		l.callHandler(c, callOpen, nil, nil)
 	}
@@ -199,6 +211,8 @@ func (l *loop) callHandler(c *conn, call dataCall, data []byte, err error) {
 	case callOpen:
 		h.Open(c.f)
 	case callData:
+		raceAcquire()
+		c.receivedAt = l.turnStart.Load()
 		c.f.Received(len(data))
 		h.Data(c.f, data)
 	case callEnd:
@@ -234,13 +248,14 @@ func (c *conn) Connect(ctx context.Context, addr net.Addr) error {
 	if err := s.Connect(ctx, addr); err != nil {
 		return err
 	}
-	c.use.Lock()
-	defer c.use.Unlock()
 	sysfd, err := s.detach()
 	if err != nil {
 		return err
 	}
-	c.sysfd = sysfd
+	if !c.descriptor.open(sysfd) { // it was closed meanwhile
+		_ = sysClose(int(sysfd))
+		return net.ErrClosed
+	}
 	c.addrs.mu.Lock()
 	c.addrs.local, c.addrs.remote = s.addrs.local, s.addrs.remote
 	c.addrs.mu.Unlock()
@@ -250,7 +265,14 @@ func (c *conn) Connect(ctx context.Context, addr net.Addr) error {
 // SyscallConn gives access to the descriptor, for Control only: what waits for
 // readiness would wait beside the loop.
 func (c *conn) SyscallConn() (syscall.RawConn, error) {
-	return &rawConn{control: c.control}, nil
+	return &rawConn{lend: c.lend}, nil
+}
+
+func (c *conn) lend(name string, f func(fd uintptr)) error {
+	if c.closed.Load() {
+		return net.ErrClosed
+	}
+	return c.loop.set.engine.lend(&c.descriptor, name, f)
 }
 
 // SetReadDeadline aborts the waits of Read from t on.

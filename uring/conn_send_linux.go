@@ -185,6 +185,7 @@ func (m *pieceMemory) putVector(v *vector) {
 // Write queues p for the end of the turn, where it is a handler of c's loop that
 // writes little; else it returns when the kernel has taken all.
 func (c *conn) Write(p []byte) (int, error) {
+	raceRelease()
 	r := c.loop.anywhere()
 	if r == nil {
 		q := c.engine().newRequest()
@@ -228,6 +229,7 @@ func (c *conn) Write(p []byte) (int, error) {
 // Writev is Write of all the buffers: all of them are in the queue before it waits,
 // and none is where it fails for want of room.
 func (c *conn) Writev(buffers [][]byte) (int64, error) {
+	raceRelease()
 	size := 0
 	for _, b := range buffers {
 		size += len(b)

@@ -23,6 +23,7 @@ func (s *Socket) Connect(ctx context.Context, addr net.Addr) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	raceRelease()
 	s.write.suspendDeadline(s.engine, true) // it is for Write; and ctx, for Connect
 	defer s.write.suspendDeadline(s.engine, false)
 	if err := fd.CheckConnect(s.dial.LocalAddr, addr); err != nil {
@@ -104,11 +105,8 @@ func (s *Socket) letGo() {
 	s.addrs.mu.Lock()
 	s.addrs.local, s.addrs.remote = nil, nil
 	s.addrs.mu.Unlock()
-	s.use.Lock()
-	sysfd := s.sysfd
-	s.sysfd = noFD
-	s.use.Unlock()
-	if sysfd == noFD {
+	sysfd, ok := s.takeBack()
+	if !ok {
 		return
 	}
 	s.forget(false)

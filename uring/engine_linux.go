@@ -26,6 +26,8 @@ type Engine struct {
 	telling   sync.WaitGroup // goroutines that call Events.RingLost
 	behind    sync.WaitGroup // goroutines that do what a Data handler did not wait for
 
+	users sync.Map // goroutine → *descriptorUser
+
 	spinning         atomic.Bool // a reader spins: BusyPoll
 	spins, spinsLost atomic.Uint64
 

@@ -5,7 +5,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,18 +12,14 @@ import (
 // handle is the descriptor of a socket, for calls that move no data, and what is
 // known of it.
 type handle struct {
-	sysfd int32        // constant from connect to close
-	use   sync.RWMutex // held for writing only to set and to close sysfd
-
+	descriptor
 	closed atomic.Bool
-	// Close does not shut the connection down first when the application wants
-	// a reset (SetLinger(0)), or has a duplicate that goes on (File).
-	resets, duplicated atomic.Bool
+	// duplicated: Close does not shut the connection down first, since the application
+	// has a duplicate that goes on (File).
+	duplicated atomic.Bool
 
 	addrs addresses
 }
-
-const noFD = -1
 
 // CloseRead is shutdown(2) with SHUT_RD.
 func (h *handle) CloseRead() error { return h.shutdown(unix.SHUT_RD) }
@@ -38,15 +33,10 @@ func (h *handle) shutdown(how int) error {
 
 // control runs f on the descriptor, which Close leaves open meanwhile.
 func (h *handle) control(name string, f func(sysfd int) error) error {
-	h.use.RLock()
-	defer h.use.RUnlock()
 	if h.closed.Load() {
 		return net.ErrClosed
 	}
-	if h.sysfd == noFD {
-		return os.NewSyscallError(name, syscall.ENOTCONN)
-	}
-	return named(name, f(int(h.sysfd)))
+	return h.use(name, f)
 }
 
 // File duplicates the descriptor. The duplicate shares the connection, so
@@ -96,15 +86,22 @@ func (h *handle) RemoteAddr() net.Addr {
 func (h *handle) LocalAddr() net.Addr {
 	a := &h.addrs
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.local == nil && a.remote != nil {
+	local, unknown := a.local, a.local == nil && a.remote != nil
+	a.mu.Unlock()
+	if unknown {
 		_ = h.control("getsockname", func(sysfd int) error {
-			a.local = localAddrOf(sysfd)
+			local = localAddrOf(sysfd)
 			return nil
 		})
 	}
-	if a.local == nil {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.local != nil:
+		return a.local
+	case local == nil:
 		return a.listener
 	}
-	return a.local
+	a.local = local
+	return local
 }

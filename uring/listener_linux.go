@@ -24,8 +24,7 @@ type Listener struct {
 	// duplicated: others have the descriptor (File), and may make it block.
 	duplicated atomic.Bool
 
-	sysfd int32
-	use   sync.RWMutex // held for writing to close sysfd
+	descriptor
 
 	closing gate // held throughout Close: the engine's waits for it
 	closed  atomic.Bool
@@ -61,7 +60,8 @@ func (e *Engine) listen(addr net.Addr, family int, v6Only bool, c accept.Config)
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{endpoint: endpoint{engine: e, poller: e.poller(), kind: listening, remote: new(rawAddr)}, sysfd: int32(sysfd)}
+	l := &Listener{endpoint: endpoint{engine: e, poller: e.poller(), kind: listening, remote: new(rawAddr)}}
+	l.descriptor.open(int32(sysfd))
 	l.read.state.Store(dirReady) // unknown: the first Accept looks
 	l.inexact.Store(family == unix.AF_UNIX)
 	if err := l.open(addr, family, v6Only, c); err != nil {
@@ -200,6 +200,7 @@ func (l *Listener) accepted(sysfd int32, errno syscall.Errno) (fd.Socket, error)
 		}
 		return nil, os.NewSyscallError("accept", errno)
 	}
+	raceAcquire()
 	s := l.engine.NewSocket(nil)
 	s.addrs.remote = l.remote.get()
 	s.addrs.listener = l.addr
@@ -246,17 +247,15 @@ func (l *Listener) close() error {
 	if err := l.lockBoth(); err != nil {
 		return err
 	}
-	defer l.unlockBoth()
 	l.path.Remove()
-	l.use.Lock()
-	defer l.use.Unlock()
 	l.forget(true) // a duplicate may go on listening
 	l.giveBack()
-	err := sysClose(int(l.sysfd))
+	l.unlockBoth() // who comes from here on is refused, and need not wait for users
+	err := l.engine.closeDescriptor(&l.descriptor)
 	l.engine.mu.Lock()
 	delete(l.engine.listeners, l)
 	l.engine.mu.Unlock()
-	return os.NewSyscallError("close", err)
+	return err
 }
 
 // Addr returns the address it listens on.
@@ -266,12 +265,17 @@ func (l *Listener) Addr() net.Addr { return l.addr }
 func (l *Listener) SetDeadline(t time.Time) error { return l.read.setDeadline(l.engine, t) }
 
 func (l *Listener) control(name string, f func(sysfd int) error) error {
-	l.use.RLock()
-	defer l.use.RUnlock()
 	if l.closed.Load() {
 		return net.ErrClosed
 	}
-	return named(name, f(int(l.sysfd)))
+	return l.use(name, f)
+}
+
+func (l *Listener) lend(name string, f func(fd uintptr)) error {
+	if l.closed.Load() {
+		return net.ErrClosed
+	}
+	return l.engine.lend(&l.descriptor, name, f)
 }
 
 // SyscallConn gives access to the descriptor, for Control only, as with net.
@@ -279,7 +283,7 @@ func (l *Listener) SyscallConn() (syscall.RawConn, error) {
 	if l.closed.Load() {
 		return nil, net.ErrClosed
 	}
-	return &rawConn{control: l.control}, nil
+	return &rawConn{lend: l.lend}, nil
 }
 
 // File duplicates the descriptor.

@@ -61,6 +61,7 @@ var errForeign = errors.New("it is of another backend, or not connected by this 
 // Broadcast writes message to the FDs that are not nil, each as by Write, and calls
 // done for each, before it returns.
 func (e *Engine) Broadcast(ctx context.Context, fds []*fd.FD, message []byte, done func(i, n int, err error)) {
+	raceRelease()
 	b := newBroadcast(message, len(fds))
 	r := e.runner()
 	if r != nil && !r.canWait() {

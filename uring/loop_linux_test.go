@@ -149,7 +149,7 @@ func TestCloseBeforeStart(t *testing.T) {
 		t.Fatal("Close does not end")
 	}
 	until(t, "the engine closes", ended.Load)
-	if c.sysfd != noFD {
+	if c.state.Load()&descriptorClosed == 0 {
 		t.Error("the descriptor is left open")
 	}
 }

@@ -33,6 +33,9 @@ func (l *loop) waitForRoom(c *conn) {
 		return
 	}
 	c.send.full, c.send.watched = true, true
+	if c.isData() && c.phase == phaseOpen {
+		l.waits(c, timerWrite) // nobody waits but the connection
+	}
 }
 
 // awaitRoom has room in any socket complete a request.

@@ -279,10 +279,10 @@ func (l *loop) take(a *acceptor, sysfd int32) {
 }
 
 // welcome makes an FD of an accepted connection and serves it. Its peer is asked
-// for here, since a multishot accept does not say. One that has gone again has
-// none, and is reported as accept(2) would.
+// for here, since a multishot accept does not say. One that was reset meanwhile is
+// served all the same: its handler gets what was received, and then the reset.
 func (l *loop) welcome(a *acceptor, sysfd int32) {
-	remote := remoteAddrOf(int(sysfd))
+	remote := acceptedAddrOf(int(sysfd))
 	if remote == nil {
 		_ = sysClose(int(sysfd))
 		if len(a.failed) == 0 { // so that there is always room for the acceptor's own
@@ -291,11 +291,24 @@ func (l *loop) welcome(a *acceptor, sysfd int32) {
 		a.serving.done()
 		return
 	}
+	raceAcquire()
 	c := newConn(l, a.serving)
-	c.sysfd = sysfd
+	c.descriptor.open(sysfd)
 	c.addrs.remote, c.addrs.listener = remote, a.listener.addr
 	c.f = fd.Accepted(c, l.set.config.Events)
 	l.adopt(c)
+}
+
+// acceptedAddrOf asks the kernel for the peer of an accepted connection.
+func acceptedAddrOf(sysfd int) net.Addr {
+	if remote := remoteAddrOf(sysfd); remote != nil {
+		return remote
+	}
+	var r rawAddr
+	if errno := sysPeerOfReset(sysfd, &r); errno != 0 {
+		return nil
+	}
+	return r.get()
 }
 
 // remoteAddrOf asks the kernel; nil when the peer has gone. Reference:

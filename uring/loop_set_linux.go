@@ -131,7 +131,7 @@ func (e *Engine) runner() *runner {
 
 // newConn makes a connection of l. It makes no system call.
 func newConn(l *loop, s *serving) *conn {
-	return &conn{loop: l, serving: s, handle: handle{sysfd: noFD}}
+	return &conn{loop: l, serving: s, handle: handle{descriptor: descriptor{sysfd: noFD}}}
 }
 
 // Served returns a socket that Connect will make, and that h serves once Start is
@@ -158,8 +158,8 @@ func (e *Engine) Start(f *fd.FD) {
 
 // start notes that f is given to its loop, unless it is closed.
 func (c *conn) start(f *fd.FD) bool {
-	c.use.Lock()
-	defer c.use.Unlock()
+	c.starting.Lock()
+	defer c.starting.Unlock()
 	if c.closed.Load() {
 		return false
 	}

@@ -93,13 +93,9 @@ func (h *handle) SetLinger(sec int) error {
 	if h.isUnix() {
 		return errNotOfUnix
 	}
-	err := h.control("setsockopt", func(sysfd int) error {
+	return h.control("setsockopt", func(sysfd int) error {
 		return sysSetLinger(sysfd, &l)
 	})
-	if err == nil {
-		h.resets.Store(sec == 0)
-	}
-	return err
 }
 
 // errNotOfUnix refuses what the kernel would take and ignore.

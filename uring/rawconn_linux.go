@@ -10,7 +10,7 @@ import (
 // block. Read and Write wait as calls of the socket do: one at a time, ended by the
 // deadline and by Close.
 type rawConn struct {
-	control     func(name string, f func(sysfd int) error) error
+	lend        func(name string, f func(fd uintptr)) error
 	ep          *endpoint // nil: Control only
 	read, write *direction
 }
@@ -18,16 +18,19 @@ type rawConn struct {
 // SyscallConn gives access to the descriptor.
 func (s *Socket) SyscallConn() (syscall.RawConn, error) {
 	s.inexact.Store(true)
-	return &rawConn{control: s.control, ep: &s.endpoint, read: &s.read, write: &s.write}, nil
+	return &rawConn{lend: s.lend, ep: &s.endpoint, read: &s.read, write: &s.write}, nil
+}
+
+// lend runs f of the application on the descriptor.
+func (s *Socket) lend(name string, f func(fd uintptr)) error {
+	if s.closed.Load() {
+		return net.ErrClosed
+	}
+	return s.engine.lend(&s.descriptor, name, f)
 }
 
 // Control calls f with the descriptor, which stays open meanwhile.
-func (c *rawConn) Control(f func(fd uintptr)) error {
-	return c.control("raw-control", func(sysfd int) error {
-		f(uintptr(sysfd))
-		return nil
-	})
-}
+func (c *rawConn) Control(f func(fd uintptr)) error { return c.lend("raw-control", f) }
 
 // Read calls f until it returns true, and waits for data in between.
 func (c *rawConn) Read(f func(fd uintptr) (done bool)) error {
@@ -55,10 +58,9 @@ func (c *rawConn) until(name string, f func(fd uintptr) bool, d *direction, even
 		had := d.attempt(state)
 		var done bool
 		var sysfd int
-		err := c.control(name, func(fd int) error {
-			sysfd = fd
-			done = f(uintptr(fd))
-			return nil
+		err := c.lend(name, func(fd uintptr) {
+			sysfd = int(fd)
+			done = f(fd)
 		})
 		if err != nil || done {
 			d.found(had) // f may have left something

@@ -32,7 +32,7 @@ var _ fd.Socket = (*Socket)(nil)
 
 // NewSocket returns a socket that Connect will make. It makes no system call.
 func (e *Engine) NewSocket(config *fd.DialConfig) *Socket {
-	s := &Socket{endpoint: endpoint{engine: e, poller: e.poller()}, dial: config, handle: handle{sysfd: noFD}}
+	s := &Socket{endpoint: endpoint{engine: e, poller: e.poller()}, dial: config, handle: handle{descriptor: descriptor{sysfd: noFD}}}
 	s.read.state.Store(dirReady) // unknown: the first calls look
 	s.write.state.Store(dirReady)
 	return s
@@ -51,9 +51,8 @@ func (s *Socket) open(sysfd int32, family int) error {
 	if family == unix.AF_UNIX && !e.used.Has(FeatureUnixNonempty) {
 		s.inexact.Store(true)
 	}
-	s.use.Lock()
-	s.sysfd, s.family = sysfd, family
-	s.use.Unlock()
+	s.family = family
+	s.descriptor.open(sysfd)
 	return nil
 }
 
@@ -303,6 +302,22 @@ func (s *Socket) writeContext(ctx context.Context, p []byte) (int, error) {
 	return s.send(p)
 }
 
+// Unread looks without waiting: nothing yet is no end.
+func (s *Socket) Unread() (unread bool) {
+	_ = s.control("read", func(sysfd int) error {
+		unread = peeksData(int32(sysfd))
+		return nil
+	})
+	return unread
+}
+
+// peeksData reports that a socket has data, or may yet get some.
+func peeksData(sysfd int32) bool {
+	var one [1]byte
+	n, errno := sysRecv(sysfd, one[:], unix.MSG_DONTWAIT|unix.MSG_PEEK)
+	return errno == syscall.EAGAIN || errno == 0 && n > 0
+}
+
 // SetReadDeadline aborts receives from t on.
 func (s *Socket) SetReadDeadline(t time.Time) error { return s.read.setDeadline(s.engine, t) }
 
@@ -337,26 +352,26 @@ func (s *Socket) close() error {
 	if err := s.lockBoth(); err != nil {
 		return err
 	}
-	defer s.unlockBoth()
-	s.use.Lock()
-	sysfd := s.sysfd
-	s.sysfd = noFD
-	s.use.Unlock()
-	if sysfd == noFD {
-		return nil // never opened, or closed already
-	}
-	s.forget(s.duplicated.Load())
+	s.forget(s.duplicated.Load() || s.isUsed())
 	s.giveBack()
-	if !s.resets.Load() && !s.duplicated.Load() {
-		// The peer reads an end of file, even when we leave data unread: close(2) alone
-		// would reset the connection then.
-		_ = sysShutdown(int(sysfd), unix.SHUT_WR)
+	s.endWriting()
+	s.unlockBoth() // who comes from here on is refused, and need not wait for users
+	return s.engine.closeDescriptor(&s.descriptor)
+}
+
+// endWriting has the peer read an end of file, even when we leave data unread: close(2)
+// alone would reset the connection then. Not where that is what the application wants
+// (SO_LINGER with no time, however it was set), or where it has a duplicate.
+func (s *Socket) endWriting() {
+	if s.duplicated.Load() {
+		return
 	}
-	err := sysClose(int(sysfd))
-	if errors.Is(err, syscall.EINTR) { // which has closed it all the same: close(2)
-		return nil
-	}
-	return os.NewSyscallError("close", err)
+	_ = s.use("shutdown", func(sysfd int) error {
+		if l, err := sysGetLinger(sysfd); err == nil && l.Onoff != 0 && l.Linger == 0 {
+			return nil
+		}
+		return sysShutdown(sysfd, unix.SHUT_WR)
+	})
 }
 
 func (e *Engine) dropSocket(s *Socket) {
@@ -384,14 +399,11 @@ func (s *Socket) detach() (int32, error) {
 		return noFD, err
 	}
 	defer s.unlockBoth()
-	s.use.Lock()
-	defer s.use.Unlock()
 	if s.closed.Swap(true) {
 		return noFD, net.ErrClosed
 	}
-	sysfd := s.sysfd
-	s.sysfd = noFD
 	s.forget(true)
+	sysfd, _ := s.descriptor.close(nil) // nobody else has s
 	s.giveBack()
 	s.engine.dropSocket(s)
 	return sysfd, os.NewSyscallError("fcntl", sysSetNonblock(int(sysfd), false))

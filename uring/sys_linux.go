@@ -148,6 +148,21 @@ func sysGetpeername(fd int, a *rawAddr) syscall.Errno {
 	return errno
 }
 
+// sysPeerOfReset is getpeername(2) of a connection that was reset since it was accepted,
+// of which that says that it has none: accept(2) would have told it. The kernel wants the
+// exact size of the address (SO_PEERNAME).
+func sysPeerOfReset(fd int, a *rawAddr) syscall.Errno {
+	for _, size := range []uint32{unix.SizeofSockaddrInet6, unix.SizeofSockaddrInet4} {
+		a.len = size
+		_, _, errno := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERNAME,
+			uintptr(unsafe.Pointer(&a.any)), uintptr(unsafe.Pointer(&a.len)), 0)
+		if errno == 0 {
+			return 0
+		}
+	}
+	return syscall.ENOTCONN
+}
+
 func sysSetsockopt(fd, level, name, value int) error {
 	return unix.SetsockoptInt(fd, level, name, value)
 }

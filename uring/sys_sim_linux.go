@@ -166,6 +166,8 @@ func sysGetsockname(fd int, a *rawAddr) syscall.Errno { return name(fd, a, false
 
 func sysGetpeername(fd int, a *rawAddr) syscall.Errno { return name(fd, a, true) }
 
+func sysPeerOfReset(int, *rawAddr) syscall.Errno { return syscall.ENOTCONN }
+
 func sysSetsockopt(fd, _, _, _ int) error { return asError(kernel().Option(fd)) }
 
 func sysSetLinger(fd int, _ *unix.Linger) error { return asError(kernel().Option(fd)) }

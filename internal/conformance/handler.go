@@ -171,8 +171,6 @@ var dataHandlerCases = []Case{
 		f := await(t, opened, "Open")
 		wantErr(t, "Read", func() error { _, err := f.Read(make([]byte, 1)); return err }(), "read", fd.None, fd.ErrDataHandler)
 		wantErr(t, "WaitRead", f.WaitRead(), "read", fd.None, fd.ErrDataHandler)
-		// Deadlines are for calls, and a data handler makes none that reads.
-		set(t, f.SetReadDeadline(past))
 		for range 2 {
 			if err := wantEcho(c, []byte("alive")); err != nil {
 				t.Fatal(err)

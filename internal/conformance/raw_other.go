@@ -1,0 +1,5 @@
+//go:build !linux
+
+package conformance
+
+var rawLinuxCases []Case
