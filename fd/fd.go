@@ -67,8 +67,6 @@ const (
 const (
 	readEnded uint32 = 1 << iota
 	writeEnded
-	// writeLost: a write has found the connection lost, and something was left to read.
-	writeLost
 )
 
 // lastID is the only process-wide state of the library: ids are unique in the
@@ -196,9 +194,6 @@ func (f *FD) readFailed(err error) error {
 	if f.phase.Load() == closed {
 		return f.closedError("read")
 	}
-	if f.halves.Load()&writeLost != 0 { // the write took the errno, which the kernel tells once
-		return f.end(&Error{Op: "read", Reason: Lost, Err: f.cause.Load().Err})
-	}
 	if f.halves.Load()&readEnded != 0 {
 		return &Error{Op: "read", Reason: ClosedLocally, Err: io.EOF}
 	}
@@ -217,9 +212,7 @@ func (f *FD) readFailed(err error) error {
 // syscall unless the FD is closed.
 //
 // Errors are those of Read, without end of file: a peer that is gone shows as
-// Lost (EPIPE, ECONNRESET; see PeerClosed). What it said before can still be read: while
-// something is left the FD refuses writes only, and the Read that finds the end, or Close,
-// closes it; without that the FD is closed before Write returns. ENOBUFS and ENOMEM leave the FD
+// Lost (EPIPE, ECONNRESET; see PeerClosed). ENOBUFS and ENOMEM leave the FD
 // open (see Error.Retryable). SIGPIPE is never raised. Reference: send(2).
 func (f *FD) Write(p []byte) (int, error) {
 	if err := f.BeginWrite(len(p)); err != nil {
@@ -461,13 +454,7 @@ func (f *FD) failed(op string, err error) error {
 	case errors.Is(err, ErrSlowConsumer):
 		reason = ClosedLocally
 	}
-	lost := &Error{Op: op, Reason: reason, Err: err}
-	if u, ok := f.sock.(Unreader); ok && op == "write" && reason == Lost && u.Unread() {
-		f.cause.CompareAndSwap(nil, lost)
-		f.halves.Or(writeLost)
-		return lost
-	}
-	return f.end(lost)
+	return f.end(&Error{Op: op, Reason: reason, Err: err})
 }
 
 // The errors of expired deadlines, of which a server like that of net/http makes one per

@@ -160,9 +160,6 @@ func (f *FD) BeginWrite(n int) error {
 	if f.phase.Load() != connected {
 		return f.notConnected("write")
 	}
-	if f.halves.Load()&writeLost != 0 {
-		return f.closedError("write")
-	}
 	return nil
 }
 

@@ -8,10 +8,6 @@ import (
 	"time"
 )
 
-// Unreader is a Socket that knows whether something is left to read on a connection that
-// a write has found lost: Unread reports that a Read would not tell of the end at once.
-type Unreader interface{ Unread() bool }
-
 // Socket is what a backend gives an FD: one stream socket. Applications never
 // call it.
 //

@@ -293,7 +293,7 @@ func (l *loop) endData(c *conn) {
 		if c.send.first != nil && c.send.inFlight == 0 && c.deadlines[timerWrite].expired() {
 			l.sendFailed(c, err) // it would wait for the peer until Drain has passed
 		}
-	} else if err == nil && c.send.err != nil && !l.unread(c) { // else it ends when that was received
+	} else if err == nil && c.send.err != nil {
 		err = c.send.err
 	}
 	if err == nil || c.ended || !c.opened {

@@ -126,59 +126,6 @@ func (c *conn) WaitRead() error {
 	return err
 }
 
-// Unread asks the loop of c. A data handler of another loop cannot wait for the answer,
-// and never has to: its writes fail without the kernel.
-func (c *conn) Unread() bool {
-	q := &request{kind: requestRun, c: c}
-	r := c.loop.anywhere()
-	if r != nil && r.loop == c.loop {
-		return c.loop.unread(c)
-	}
-	q.run = func(l *loop) {
-		if l.unread(c) {
-			q.n = 1
-		}
-		l.finish(q)
-	}
-	switch {
-	case r == nil:
-		q.done = make(chan struct{}, 1)
-		c.ask(q, nil)
-	case r.canWait():
-		q.co = r.co
-		c.ask(q, r.co)
-	}
-	return q.n == 1
-}
-
-// unread reports that something is left to read: it was kept, or is being delivered, or
-// the kernel has it, in its queue of completions or in the socket.
-func (l *loop) unread(c *conn) bool {
-	r := &c.receive
-	switch {
-	case c.phase != phaseOpen:
-		return false
-	case r.keeps(), l.delivery.c == c && len(l.delivery.data) > 0:
-		return true
-	case r.err != nil:
-		return false
-	}
-	isData := func(e cqe) bool { return e.userData == c.userData(kindReceive) && e.res > 0 && e.flags&cqeBuffer != 0 }
-	for _, e := range l.batch[l.next:] {
-		if isData(e) {
-			return true
-		}
-	}
-	if l.dead == nil {
-		for i := range l.ring.ready() {
-			if isData(l.ring.peek(i)) {
-				return true
-			}
-		}
-	}
-	return peeksData(c.sysfd)
-}
-
 // readNow reads what is there for the call whose turn it is, and reports whether
 // that is all there is to do.
 func (c *conn) readNow(p []byte) (int, error, bool) {
@@ -619,8 +566,6 @@ func (l *loop) noteFailure(c *conn, res int32) {
 	switch errno := syscall.Errno(-res); {
 	case c.closed.Load():
 		r.err = net.ErrClosed
-	case res == 0 && c.send.err != nil: // which took the errno of the end
-		r.err = c.send.err
 	case res == 0:
 		r.err = io.EOF
 	case errno == syscall.EAGAIN: // a duplicate was made non-blocking, and this with it

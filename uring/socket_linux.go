@@ -302,22 +302,6 @@ func (s *Socket) writeContext(ctx context.Context, p []byte) (int, error) {
 	return s.send(p)
 }
 
-// Unread looks without waiting: nothing yet is no end.
-func (s *Socket) Unread() (unread bool) {
-	_ = s.control("read", func(sysfd int) error {
-		unread = peeksData(int32(sysfd))
-		return nil
-	})
-	return unread
-}
-
-// peeksData reports that a socket has data, or may yet get some.
-func peeksData(sysfd int32) bool {
-	var one [1]byte
-	n, errno := sysRecv(sysfd, one[:], unix.MSG_DONTWAIT|unix.MSG_PEEK)
-	return errno == syscall.EAGAIN || errno == 0 && n > 0
-}
-
 // SetReadDeadline aborts receives from t on.
 func (s *Socket) SetReadDeadline(t time.Time) error { return s.read.setDeadline(s.engine, t) }
 

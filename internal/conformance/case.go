@@ -24,7 +24,7 @@ type Case struct {
 // Cases returns the whole suite for a row.
 func Cases(r Row) []Case {
 	connections := slices.Concat(octezCases, addressCases, resolveCases, selfConnectCases, pathCases, fileCases, setterCases, lostCases, textCases, endCases, halfCases, closeCases, deadlineCases, timeCases,
-		dataCases, waitCases, rawCases, rawLinuxCases, happensCases, lastWordsCases, concurrencyCases, bubbleCases, eventCases, optionCases, allocCases, backendCases, closingCases)
+		dataCases, waitCases, rawCases, rawLinuxCases, happensCases, concurrencyCases, bubbleCases, eventCases, optionCases, allocCases, backendCases, closingCases)
 	if r.Served {
 		return slices.Concat(connections, serveCases, dataHandlerCases, handlerCases, drainCases, broadcastCases, pressureCases, bubbleServeCases, closingServeCases, limitCases,
 			happensInHandlersCases, lastWordsInHandlersCases, dataDeadlineCases, handlerTimeCases, coroutineCases, upstreamCases)
