@@ -20,7 +20,10 @@ var happensCases = []Case{
 		}{
 			{"Write", func(_ *ringfd.Backend, f *fd.FD) error { _, err := f.Write([]byte("x")); return err }},
 			{"large Write", func(_ *ringfd.Backend, f *fd.FD) error { _, err := f.Write(make([]byte, 64<<10)); return err }},
-			{"Writev", func(_ *ringfd.Backend, f *fd.FD) error { _, err := f.Writev([][]byte{[]byte("x"), []byte("y")}); return err }},
+			{"Writev", func(_ *ringfd.Backend, f *fd.FD) error {
+				_, err := f.Writev([][]byte{[]byte("x"), []byte("y")})
+				return err
+			}},
 			{"Broadcast", func(b *ringfd.Backend, f *fd.FD) error {
 				for _, err := range b.Broadcast(context.Background(), []*fd.FD{f}, []byte("x")) {
 					return err
