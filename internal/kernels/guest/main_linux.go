@@ -39,6 +39,7 @@ func main() {
 	}
 	g := guest{port}
 	g.must("bringing the loopback up", loopbackUp())
+	g.must("having names looked up by DNS", lookUpNames())
 	const files = 1 << 20
 	g.must("raising the limit of descriptors", unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 1024, Max: files}))
 	g.run(self, "probe")
@@ -66,6 +67,20 @@ func mount(fs, path string) {
 	if err != nil && err != unix.EBUSY { // the kernel may have mounted /dev
 		fmt.Printf("guest: mounting %s: %v\n", path, err)
 	}
+}
+
+// lookUpNames has Go's resolver ask DNS servers, of which a test brings its own. Without
+// the files it looks at /etc/hosts only.
+func lookUpNames() error {
+	if err := os.MkdirAll("/etc", 0o755); err != nil {
+		return err
+	}
+	for name, text := range map[string]string{"nsswitch.conf": "hosts: files dns\n", "resolv.conf": "nameserver 127.0.0.1\n"} {
+		if err := os.WriteFile("/etc/"+name, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // serial opens the second serial port, and keeps it from changing what is written.
