@@ -52,10 +52,16 @@ func (s *Socket) tryConnect(ctx context.Context, addr net.Addr, family int) erro
 	if err != nil {
 		return err
 	}
+	configured := false
+	defer func() { // deferred: the application's hook may panic, or end its goroutine
+		if !configured {
+			_ = sysClose(sysfd)
+		}
+	}()
 	if err := s.configure(sysfd, family, addr); err != nil {
-		_ = sysClose(sysfd)
 		return err
 	}
+	configured = true
 	if err := s.open(int32(sysfd), family); err != nil {
 		return err
 	}
