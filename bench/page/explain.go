@@ -28,6 +28,8 @@ var explanations = map[bench.Metric]struct{ name, meaning string }{
 		"How much the kernel's memory grew for each idle connection, for both of its ends."},
 	bench.MetricFlooded: {"p99 beside a flood, over that before it",
 		"How many times as long one message in 100 of the quiet connections took while another connection kept as much under way as it could."},
+	bench.MetricLeastShare: {"least share of a connection",
+		"What the connection that was served least in a second got, of the mean: 1 is perfectly even."},
 	bench.MetricIdleCPU: {"CPU while idle", "The share of one CPU that the server used while nothing was said."},
 }
 
