@@ -33,7 +33,7 @@ func TestExamine(t *testing.T) {
 	}
 	var text strings.Builder
 	d.write(&text)
-	for _, want := range []string{"missing: invalid argument", "unknown: out of memory", "kernel of 6.12 or later", "RINGFD_WITHOUT"} {
+	for _, want := range []string{"missing: invalid argument", "unknown: out of memory", "kernel of 6.17 or later", "RINGFD_WITHOUT"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is not in\n%s", want, &text)
 		}
