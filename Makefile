@@ -152,7 +152,7 @@ cover:
 
 # The io_uring backend on a kernel of our own, from seeds: make sim SEEDS=100000, or
 # for a time, SIMTIME=1h. A seed that fails prints the command that replays it.
-SEEDS = 10000
+SEEDS = 5000
 SIMTIME = 0
 FIRST = 1
 sim:
