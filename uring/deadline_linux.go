@@ -42,7 +42,7 @@ func (d *direction) setDeadline(e *Engine, t time.Time) error {
 func (e *Engine) deadlineAt(t time.Time) (at, now int64) {
 	wait := time.Until(t)
 	if now = clock(); inBubble(now) {
-		e.wakers.outside(func() { now = clock() })
+		now = e.clockOutside()
 	}
 	switch {
 	case wait <= 0:
@@ -71,10 +71,21 @@ func (d *direction) applyDeadline(e *Engine, now int64) {
 	l.fires = l.at
 	wait := time.Duration(l.at - now)
 	if inBubble(clock()) {
-		e.wakers.outside(func() { d.arm(e, wait) })
+		d.armOutside(e, wait)
 	} else {
 		d.arm(e, wait)
 	}
+}
+
+// clockOutside and armOutside are clock and arm where no bubble is. They are functions of
+// their own so that their closures cost others nothing.
+func (e *Engine) clockOutside() (now int64) {
+	e.wakers.outside(func() { now = clock() })
+	return now
+}
+
+func (d *direction) armOutside(e *Engine, wait time.Duration) {
+	e.wakers.outside(func() { d.arm(e, wait) })
 }
 
 // arm has the timer fire after wait.
