@@ -19,7 +19,7 @@ type wakers struct {
 	quit  chan struct{}
 	ended sync.WaitGroup
 
-	mu   sync.Mutex
+	mu   heldLock // held while some are made, which may wait for a poller to be made
 	free []waker
 }
 

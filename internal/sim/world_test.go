@@ -182,6 +182,7 @@ func (w *world) openOn(has uring.Features) bool {
 	options := ringfd.Options{
 		Backend: ringfd.IOUring, Without: without,
 		Accept: accept.Loop{},
+		Events: &fd.Events{Panic: func(uint64, *fd.PanicError) {}}, // which are many, and not told
 		Loops: ringfd.LoopOptions{
 			Count:      1 + d.N(2),
 			WriteLimit: []int{4 << 10, 64 << 10, 1 << 20}[d.N(3)],
