@@ -25,7 +25,7 @@ type poller struct {
 	batch     batch
 	crowd     crowd
 
-	wakeups, received atomic.Uint64
+	wakeups atomic.Uint64
 }
 
 // batchSize is how many events are taken at a time, and so how many requests one

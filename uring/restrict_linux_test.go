@@ -14,11 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	opOpenat = 18 // openat(2), which no ring of ours may do
-
-	sqeAsync = 1 << 4 // has a worker of the kernel do it, with the credentials that the worker has
-)
+const opOpenat = 18 // openat(2), which no ring of ours may do
 
 // needRestrictions skips a test where rings cannot be restricted.
 func needRestrictions(t *testing.T) {

@@ -170,14 +170,6 @@ func (r *ring) register(opcode uint32, arg unsafe.Pointer, n uint32) syscall.Err
 	return errno
 }
 
-// mapped returns the memory that is shared with the kernel.
-func (r *ring) mapped() [][]byte {
-	return [][]byte{
-		unsafe.Slice((*byte)(r.sq.ringPtr), r.sq.ringSize),
-		unsafe.Slice((*byte)(unsafe.Pointer(r.sq.sqes)), len(r.sqes)*sqeSize),
-	}
-}
-
 // disown has close leave the descriptor alone: it is somebody else's by now.
 func (r *ring) disown() { (*giouringRing)(unsafe.Pointer(r.giouring)).ringFd = -1 }
 

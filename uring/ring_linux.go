@@ -139,9 +139,6 @@ func (r *ring) register(opcode uint32, arg unsafe.Pointer, n uint32) syscall.Err
 	return sysRegister(r.fd, opcode, arg, n)
 }
 
-// mapped returns the memory that is shared with the kernel.
-func (r *ring) mapped() [][]byte { return r.memory }
-
 // disown has close leave the descriptor alone: it is somebody else's by now.
 func (r *ring) disown() { r.fd = -1 }
 
